@@ -1,0 +1,1 @@
+"""Keeping: registry, bundles and experiments. May import schemas, models, feature_repo."""

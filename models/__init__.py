@@ -1,0 +1,1 @@
+"""Learning: pure maths without I/O (forecaster, calibration, conformal bands, metrics). May import schemas."""

@@ -1,0 +1,1 @@
+"""Answering: HTTP services. May import every room but pipelines."""
