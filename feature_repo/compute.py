@@ -33,13 +33,15 @@ def features(rows: pl.DataFrame, clock: pl.DataFrame, view: View) -> pl.DataFram
     else:
         computed = _explicit(known, asked, view)
     names = [feature.name for feature in view.features()]
+    absent = [pl.lit(None, pl.Float64).alias(n) for n in names if n not in computed.columns]
     empty = [
         pl.col(name).fill_null(kernel(window.op).empty)
         for name, window in zip(names, view.windows, strict=True)
         if kernel(window.op).empty is not None
     ]
     return (
-        computed.with_columns(empty)
+        computed.with_columns(absent)
+        .with_columns(empty)
         .select(*view.keys, EVENT, ARRIVAL, *names)
         .sort(*view.keys, ARRIVAL)
     )
