@@ -40,7 +40,7 @@ cell_load = feature_view(CELL_LOAD, cell)
 cell_history = feature_view(CELL_HISTORY, cell)
 ue_cell_link = feature_view(UE_CELL_LINK, ue, cell)
 qos_class = feature_view(QOS_CLASS, qos)
-qos_margin = on_demand_feature_view(QOS_MARGIN, (ue_flow, qos_class))
+qos_margin = on_demand_feature_view(QOS_MARGIN, (ue_flow,))
 
 _views = {
     view.name: view

@@ -25,14 +25,14 @@ class Service:
         return tuple(feature for view in self.members() for feature in view.features())
 
 
-_RADIO = ("ue_radio", "ue_neighbour", "ue_motion", "cell_radio")
+_RADIO = ("ue_radio", "ue_neighbour", "ue_motion", "ue_event", "cell_radio")
 
 SERVICES = (
     Service(
         name="qos_v1",
         description="will this request of this UE be met in its serving cell",
         views=(
-            *_RADIO, "ue_flow", "ue_event", "cell_load", "cell_history", "qos_class", "qos_margin",
+            *_RADIO, "ue_flow", "cell_load", "cell_history", "qos_class", "qos_margin",
         ),
         radio_views=_RADIO,
     ),

@@ -13,7 +13,7 @@ CELL_HISTORY = View(
     ttl=timedelta(days=28),
     tick=timedelta(hours=1),
     windows=(
-        *of("downlink_capacity_mbps", "mean_1d", "p10_7d"),
+        *of("downlink_capacity_mbps", "mean_1d", "mean_7d"),
         *of("downlink_delay_ms", "p95_1d"),
     ),
 )

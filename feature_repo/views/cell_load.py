@@ -12,8 +12,7 @@ CELL_LOAD = View(
     description="resource use of a cell as it reports it",
     ttl=timedelta(minutes=5),
     windows=(
-        *of("prb_used_ratio", "last_1m", "mean_5m", "slope_5m", "p95_15m"),
+        *of("prb_used_ratio", "last_1m", "mean_5m"),
         *of("active_ue_count", "mean_1m"),
-        *of("downlink_mbps", "mean_5m"),
     ),
 )

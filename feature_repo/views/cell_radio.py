@@ -15,6 +15,5 @@ CELL_RADIO = View(
     windows=(
         *of("rsrp_dbm", "mean_5m"),
         *of("sinr_db", "mean_5m", "p10_15m"),
-        *of("rsrp_dbm", "count_5m"),
     ),
 )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.views.qos_class import QOS_CLASS
 from feature_repo.views.ue_flow import UE_FLOW
 from feature_repo.windows import Feature, OnDemandView, over_lists
 
@@ -24,9 +23,6 @@ def compute(inputs: Mapping[str, Column]) -> dict[str, Column]:
         ),
         "qos_delay_margin_ms": (
             inputs["requested_delay_ms"] - inputs["flow_downlink_delay_ms_mean_5s"]
-        ),
-        "qos_budget_margin_ms": (
-            inputs["qos_packet_delay_budget_ms"] - inputs["flow_downlink_delay_ms_mean_5s"]
         ),
         "qos_loss_margin_ratio": (
             inputs["requested_loss_ratio"] - inputs["flow_packet_loss_ratio_mean_10s"]
@@ -51,7 +47,7 @@ def _feature(
 QOS_MARGIN = OnDemandView(
     name="qos_margin",
     description="what the request asks against what its flow lately got",
-    views=(UE_FLOW, QOS_CLASS),
+    views=(UE_FLOW,),
     request=REQUEST,
     declared=(
         _feature(
@@ -68,10 +64,6 @@ QOS_MARGIN = OnDemandView(
         ),
         _feature(
             "qos_delay_margin_ms", "delay asked for less the mean downlink delay of 5s",
-            "ms", -60_000, 60_000, "ue_flow.downlink_delay_ms",
-        ),
-        _feature(
-            "qos_budget_margin_ms", "delay budget of the 5QI less the mean downlink delay of 5s",
             "ms", -60_000, 60_000, "ue_flow.downlink_delay_ms",
         ),
         _feature(

@@ -10,7 +10,7 @@ UE_CELL_LINK = View(
     description="signal of one candidate cell at one UE",
     ttl=seconds(10),
     windows=(
-        *of("rsrp_dbm", "last_5s", "mean_5s", "slope_10s"),
+        *of("rsrp_dbm", "last_5s", "mean_5s"),
         *of("rsrq_db", "last_5s"),
         *of("rsrp_offset_db", "last_5s", "mean_5s"),
     ),

@@ -31,7 +31,7 @@ UE_EVENT = View(
         "link_failure": _is(FAILURE_KINDS, "radio link or secondary cell group failure"),
     },
     windows=(
-        *of("handover", "count_3s", "count_10s", "count_60s", "since_s_60s"),
-        *of("link_failure", "count_60s"),
+        *of("handover", "count_3s", "count_10s", "count_5m", "since_s_5m"),
+        *of("link_failure", "since_s_5m"),
     ),
 )

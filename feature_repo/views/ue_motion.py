@@ -9,5 +9,5 @@ UE_MOTION = View(
     table="ue_motion",
     description="speed of a UE over the last seconds",
     ttl=seconds(10),
-    windows=of("speed_mps", "last_5s", "mean_30s", "slope_10s"),
+    windows=of("speed_mps", "mean_5s", "mean_60s"),
 )

@@ -14,7 +14,7 @@ UE_NEIGHBOUR = View(
     ttl=seconds(10),
     where=pl.col("rank") > 0,
     windows=(
-        *of("rsrp_offset_db", "max_1s", "max_5s", "mean_5s", "slope_5s"),
-        *of("nr_rsrp_offset_db", "max_1s", "max_5s", "slope_5s"),
+        *of("rsrp_offset_db", "max_1s", "mean_3s", "slope_3s"),
+        *of("nr_rsrp_offset_db", "max_1s", "mean_3s", "slope_3s"),
     ),
 )
