@@ -41,7 +41,10 @@ def described(view: AnyView) -> dict[str, Any]:
         rows = view.rows().select(view.keys[0], *(f.name for f in view.features()))
         content |= {"keys": list(view.keys), "ttl_s": None, "rows": rows.to_dicts()}
     elif isinstance(view, OnDemandView):
-        content |= {"request": list(view.request), "computes": inspect.getsource(view.compute)}
+        content |= {
+            "request": list(view.request),
+            "computes": inspect.getsource(view.compute),
+        }
     return content
 
 
@@ -64,7 +67,9 @@ def files() -> Mapping[str, str]:
             "description": service.description,
             "views": list(service.views),
             "features": [feature.name for feature in service.features()],
-            "radio": [f.name for f in service.features() if f.view in service.radio_views],
+            "radio": [
+                f.name for f in service.features() if f.view in service.radio_views
+            ],
             "catalog_hash": catalog_hash(service.views),
         }
         for service in SERVICES

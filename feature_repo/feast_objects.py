@@ -1,6 +1,5 @@
 """Views and services in Feast's form; with definitions.py the only file that imports Feast."""
 
-import inspect
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from feast import (
     RequestSource,
     ValueType,
 )
-from feast.transformation.python_transformation import PythonTransformation
+from feast.transformation.pandas_transformation import PandasTransformation
 from feast.types import Float64, Int64, String
 
 from feature_repo.services import Service
@@ -24,7 +23,11 @@ from feature_repo.windows import Feature, OnDemandView, StaticView, View
 from schemas.errors import QosError, listed
 
 FEATURES = "../data/features"  # from this folder; one folder of Parquet files a view
-_VALUE_TYPES = {"ue_id": ValueType.STRING, "cell_id": ValueType.STRING, "five_qi": ValueType.INT64}
+_VALUE_TYPES = {
+    "ue_id": ValueType.STRING,
+    "cell_id": ValueType.STRING,
+    "five_qi": ValueType.INT64,
+}
 _FIELD_TYPES = {"ue_id": String, "cell_id": String, "five_qi": Int64}
 
 
@@ -88,14 +91,14 @@ def feature_view(view: View | StaticView, *entities: Entity) -> FeatureView:
     )
 
 
-class _Declared(PythonTransformation):
+class _Declared(PandasTransformation):
     """A transformation whose fields are declared: Feast infers bare ones, without unit or text, and
     takes declared ones for missing."""
 
     schema: list[Field]
 
     def infer_features(
-        self, random_input: dict[str, Any], singleton: bool | None = False
+        self, random_input: dict[str, Any], *args: Any, **kwargs: Any
     ) -> list[Field]:
         """The declared fields."""
         return self.schema
@@ -104,9 +107,12 @@ class _Declared(PythonTransformation):
 def on_demand_feature_view(
     view: OnDemandView, sources: Iterable[FeatureView]
 ) -> OnDemandFeatureView:
-    """The view as a Python-mode transformation over the sources and the request's fields."""
+    """The view as a pandas-mode transformation over the sources and the request's fields."""
     schema = [field(feature) for feature in view.features()]
-    transformation = _Declared(udf=view.on_lists, udf_string=inspect.getsource(view.compute))  # type: ignore[arg-type]
+    function = view.on_frame
+    # Feast runs this text when it reads the registry; it names the function and holds no code.
+    text = f"from {function.__module__} import {function.__name__}\n"
+    transformation = _Declared(udf=function, udf_string=text)  # type: ignore[arg-type]
     transformation.schema = schema
     return OnDemandFeatureView(
         name=view.name,
@@ -121,22 +127,32 @@ def on_demand_feature_view(
             ),
         ],
         feature_transformation=transformation,
-        mode="python",
+        mode="pandas",
     )
 
 
 def feature_service(service: Service, views: Mapping[str, Any]) -> FeatureService:
     """The service over whole views, in the service's order."""
-    return FeatureService(
+    made = FeatureService(
         name=service.name,
         description=service.description,
         features=[views[name] for name in service.views],
     )
+    for projection in made.feature_view_projections:
+        if isinstance(views[projection.name], OnDemandFeatureView):
+            # Feast 0.67 reads on-demand fields back without their tags and then finds that the
+            # service's tagged ones are others.
+            projection.features = [
+                Field(name=f.name, dtype=f.dtype) for f in projection.features
+            ]
+    return made
 
 
 def check_computed(views: Iterable[Any]) -> None:
     """Raises `UncomputedFieldError` naming each field that no declared feature computes."""
-    computed = {(feature.view, feature.name) for view in VIEWS for feature in view.features()}
+    computed = {
+        (feature.view, feature.name) for view in VIEWS for feature in view.features()
+    }
     for view in views:
         keys = set(getattr(view, "join_keys", ()))
         strays = [

@@ -8,11 +8,12 @@
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import polars as pl
 from numpy.typing import NDArray
 
@@ -120,7 +121,7 @@ class OnDemandView:
     """Features computed at the request from others and from what was asked.
 
     compute: columns of equal length in (features of `views` and the request's fields; float64, NaN is
-    null), columns out, by feature name; on_lists: the same over lists with None, an importable
+    null), columns out, by feature name; on_frame: the same over a pandas frame, an importable
     function, so that a registry holds its name and not its code.
     """
 
@@ -129,8 +130,10 @@ class OnDemandView:
     views: tuple[View | StaticView, ...]
     request: tuple[str, ...]
     declared: tuple[Feature, ...]
-    compute: Callable[[Mapping[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]]
-    on_lists: Callable[[Mapping[str, Sequence[float | None]]], dict[str, list[float | None]]]
+    compute: Callable[
+        [Mapping[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]
+    ]
+    on_frame: Callable[[pd.DataFrame], pd.DataFrame]
 
     def features(self) -> tuple[Feature, ...]:
         """The declared features."""
@@ -153,7 +156,9 @@ def seconds(number: float) -> timedelta:
 def _window(column: str, text: str) -> Window:
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise ValueError(f"{column}: {text!r} is not <op>_<number><s|m|h|d>, as in 'mean_5s'")
+        raise ValueError(
+            f"{column}: {text!r} is not <op>_<number><s|m|h|d>, as in 'mean_5s'"
+        )
     kernel(match["op"])
     return Window(column, match["op"], match["span"])
 
@@ -185,7 +190,9 @@ def _column(view: View, name: str) -> tuple[str, str, float, float, str]:
         return known.description, known.unit, known.low, known.high, known.source
     columns = TABLES[view.table].columns()
     if name not in columns:
-        raise ValueError(f"{view.name}: {view.table} has no column {name!r}; it has {list(columns)}")
+        raise ValueError(
+            f"{view.name}: {view.table} has no column {name!r}; it has {list(columns)}"
+        )
     column = columns[name]
     if not isinstance(column.metadata, dict) or not hasattr(column, "min"):
         raise ValueError(f"{view.name}: {view.table}.{name} is no measured quantity")
@@ -193,19 +200,3 @@ def _column(view: View, name: str) -> tuple[str, str, float, float, str]:
     return (
         str(column.description), column.metadata["unit"], low, high, column.metadata["source"],
     )  # fmt: skip
-
-
-def over_lists(
-    compute: Callable[[Mapping[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]],
-    columns: Mapping[str, Sequence[float | None]],
-) -> dict[str, list[float | None]]:
-    """`compute` over lists: None goes in as NaN, NaN comes out as None."""
-    arrays = {
-        name: np.array(values, dtype=np.float64)
-        for name, values in columns.items()
-        if all(value is None or isinstance(value, int | float) for value in values)
-    }
-    return {
-        name: [None if np.isnan(value) else float(value) for value in values]
-        for name, values in compute(arrays).items()
-    }

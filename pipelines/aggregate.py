@@ -25,16 +25,17 @@ class FeatureRows:
         if self.rows.is_empty():
             self.rows.write_parquet(folder / "none.parquet")
             return
-        by_day = self.rows.sort("event_timestamp", maintain_order=True).partition_by(
-            pl.col("event_timestamp").dt.date().alias("day"), as_dict=True, include_key=False
-        )
+        dated = self.rows.with_columns(pl.col("event_timestamp").dt.date().alias("day"))
+        by_day = dated.partition_by("day", as_dict=True, include_key=False)
         for (day,), rows in by_day.items():
             path = folder / f"day={day}" / "rows.parquet"
             path.parent.mkdir()
             rows.write_parquet(path, compression="zstd")
 
 
-def aggregate(view: str, rows: Path | None = None, clock: Path | None = None) -> FeatureRows:
+def aggregate(
+    view: str, rows: Path | None = None, clock: Path | None = None
+) -> FeatureRows:
     """The feature rows of one view: keys, event_timestamp, arrival_timestamp, Float64 features.
 
     rows: the view's admitted table; clock: the table whose arrivals ask for a computation, where it

@@ -1,16 +1,23 @@
 """Asked against observed, at the request: above 0 the flow lately got better than what is asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.views.ue_flow import UE_FLOW
-from feature_repo.windows import Feature, OnDemandView, over_lists
+from feature_repo.windows import Feature, OnDemandView
 
 Column = NDArray[np.float64]
 
 REQUEST = ("requested_downlink_mbps", "requested_delay_ms", "requested_loss_ratio")
+OBSERVED = (
+    "flow_downlink_mbps_mean_5s",
+    "flow_downlink_delay_ms_mean_5s",
+    "flow_packet_loss_ratio_mean_10s",
+)
+INPUTS = (*REQUEST, *OBSERVED)
 
 
 def compute(inputs: Mapping[str, Column]) -> dict[str, Column]:
@@ -30,9 +37,12 @@ def compute(inputs: Mapping[str, Column]) -> dict[str, Column]:
     }
 
 
-def on_lists(columns: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
-    """`compute` over lists, as Feast's Python mode calls it."""
-    return over_lists(compute, columns)
+def on_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """`compute` over a pandas frame, as Feast calls it."""
+    columns = {
+        name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in INPUTS
+    }
+    return pd.DataFrame(compute(columns), index=frame.index)
 
 
 def _feature(
@@ -72,5 +82,5 @@ QOS_MARGIN = OnDemandView(
         ),
     ),
     compute=compute,
-    on_lists=on_lists,
+    on_frame=on_frame,
 )  # fmt: skip

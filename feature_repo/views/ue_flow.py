@@ -4,10 +4,14 @@ import polars as pl
 
 from feature_repo.windows import Derived, View, of, seconds
 
-_LOST = pl.max_horizontal("downlink_lost_packets", "uplink_lost_packets", "packet_loss_ratio")
+_LOST = pl.max_horizontal(
+    "downlink_lost_packets", "uplink_lost_packets", "packet_loss_ratio"
+)
 _DELAY = pl.max_horizontal("downlink_delay_ms", "uplink_delay_ms")
 _DISTURBED = Derived(
-    expression=pl.max_horizontal((_LOST > 0).cast(pl.Float64), (_DELAY > 100).cast(pl.Float64)),
+    expression=pl.max_horizontal(
+        (_LOST > 0).cast(pl.Float64), (_DELAY > 100).cast(pl.Float64)
+    ),
     description="1 where a packet was lost or took over 100 ms one way, 0 where none, null: not measured",
     unit="1",
     low=0.0,
@@ -24,7 +28,15 @@ UE_FLOW = View(
     ttl=seconds(10),
     derived={"disturbed": _DISTURBED},
     windows=(
-        *of("downlink_mbps", "last_5s", "mean_5s", "mean_10s", "std_30s", "p10_60s", "mean_60s"),
+        *of(
+            "downlink_mbps",
+            "last_5s",
+            "mean_5s",
+            "mean_10s",
+            "std_30s",
+            "p10_60s",
+            "mean_60s",
+        ),
         *of("downlink_delay_ms", "mean_5s", "p95_60s"),
         *of("uplink_delay_ms", "mean_3s"),
         *of("round_trip_ms", "last_60s"),

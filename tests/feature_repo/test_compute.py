@@ -19,7 +19,11 @@ KEYS = ("ue_id",)
 
 
 def a_view(**changes: Any) -> View:
-    windows = tuple(w for span in ("1s", "4s", "30s") for w in of("sinr_db", *(f"{op}_{span}" for op in OPS)))
+    windows = tuple(
+        w
+        for span in ("1s", "4s", "30s")
+        for w in of("sinr_db", *(f"{op}_{span}" for op in OPS))
+    )
     plain: dict[str, Any] = {
         "name": "v", "entity": "ue", "keys": KEYS, "table": "ue_radio", "description": "",
         "ttl": timedelta(seconds=10), "windows": windows,
@@ -28,7 +32,9 @@ def a_view(**changes: Any) -> View:
 
 
 def named(windows: tuple[Window, ...]) -> dict[str, Any]:
-    return {f"ue_{w.column}_{w.op}_{w.span}": (w.column, w.op, w.length) for w in windows}
+    return {
+        f"ue_{w.column}_{w.op}_{w.span}": (w.column, w.op, w.length) for w in windows
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -48,14 +54,22 @@ def measurements(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Rows of up to three UEs, some late, some null; (ue, event) is unique as after admission."""
     n = draw(st.integers(1, 40))
     events = draw(
-        st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 160)), min_size=n, max_size=n, unique=True)
+        st.lists(
+            st.tuples(st.sampled_from("abc"), st.integers(0, 160)),
+            min_size=n,
+            max_size=n,
+            unique=True,
+        )
     )
     return [
         {
             "ue_id": ue,
             "event_timestamp": START + timedelta(milliseconds=250 * step),
             "arrival_timestamp": START
-            + timedelta(milliseconds=250 * (step + draw(st.sampled_from([0, 0, 0, 0, 1, 3, 20, 100])))),
+            + timedelta(
+                milliseconds=250
+                * (step + draw(st.sampled_from([0, 0, 0, 0, 1, 3, 20, 100])))
+            ),
             "sinr_db": draw(st.one_of(st.none(), st.integers(-20, 30).map(float))),
         }
         for ue, step in events
@@ -64,7 +78,9 @@ def measurements(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def assert_same(fast: pl.DataFrame, slow: list[dict[str, Any]]) -> None:
     assert len(fast) == len(slow)
-    for got, wanted in zip(fast.sort(*KEYS, "arrival_timestamp").iter_rows(named=True), slow, strict=True):
+    for got, wanted in zip(
+        fast.sort(*KEYS, "arrival_timestamp").iter_rows(named=True), slow, strict=True
+    ):
         for name, value in wanted.items():
             if isinstance(value, float):
                 assert got[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
@@ -74,7 +90,9 @@ def assert_same(fast: pl.DataFrame, slow: list[dict[str, Any]]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(measurements())
-def test_each_operation_equals_two_loops_with_late_rows(rows: list[dict[str, Any]]) -> None:
+def test_each_operation_equals_two_loops_with_late_rows(
+    rows: list[dict[str, Any]],
+) -> None:
     view = a_view()
     fast = compute.features(table(rows), table(rows), view)
     assert_same(fast, oracle.feature_rows(rows, rows, KEYS, named(view.windows)))
@@ -110,7 +128,9 @@ def test_cutting_the_data_at_a_time_changes_nothing_known_before(
     early = table([r for r in rows if r["arrival_timestamp"] <= cut])
     part = compute.features(early, early, view)
     # A torn window is added up in another order once its late row is there: equal but for rounding.
-    assert_frame_equal(part, whole.filter(pl.col("arrival_timestamp") <= cut), abs_tol=1e-9)
+    assert_frame_equal(
+        part, whole.filter(pl.col("arrival_timestamp") <= cut), abs_tol=1e-9
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -134,9 +154,15 @@ def test_a_late_row_counts_from_its_arrival_on_and_not_before() -> None:
         }
 
     rows = table([row(0, 0, 1.0), row(1, 3.5, 100.0), row(2, 2, 3.0), row(3, 3, 5.0)])
-    found = compute.features(rows, rows, a_view(windows=of("sinr_db", "max_30s", "count_30s")))
-    assert found["arrival_timestamp"].to_list() == [START + timedelta(seconds=s) for s in (0, 2, 3, 3.5)]
-    assert found["event_timestamp"].to_list() == [START + timedelta(seconds=s) for s in (0, 2, 3, 3)]
+    found = compute.features(
+        rows, rows, a_view(windows=of("sinr_db", "max_30s", "count_30s"))
+    )
+    assert found["arrival_timestamp"].to_list() == [
+        START + timedelta(seconds=s) for s in (0, 2, 3, 3.5)
+    ]
+    assert found["event_timestamp"].to_list() == [
+        START + timedelta(seconds=s) for s in (0, 2, 3, 3)
+    ]
     assert found["ue_sinr_db_max_30s"].to_list() == [1.0, 3.0, 5.0, 100.0]
     assert found["ue_sinr_db_count_30s"].to_list() == [1.0, 2.0, 3.0, 4.0]
 
