@@ -33,7 +33,7 @@ def daily(hour: Array, business: Array) -> Array:
 
     offices = 0.9 * peak(11.0, 2.0) + peak(15.5, 2.0)
     homes = peak(20.5, 2.5) + 0.4 * peak(8.0, 1.5)
-    return np.asarray(0.18 + 0.5 * (business * offices + (1.0 - business) * homes))
+    return np.asarray(0.16 + 0.44 * (business * offices + (1.0 - business) * homes))
 
 
 def background(

@@ -20,6 +20,7 @@ SLOT_MS = 0.5
 RADIO_MS = 2.0  # slot alignment, processing and one transmission, TR 38.913, 7.5
 HARQ_MS = 4.0  # one retransmission
 UPLINK_SHARE = 0.25  # of the TDD pattern, against the downlink's
+CONGESTED_MS = 15.0  # in the queue, from which on an elastic sender slows down
 PRIORITY_SIGHT = 0.45  # share of the others' load that a guaranteed flow waits for
 
 
@@ -82,17 +83,17 @@ def run(
     waves = background.demand.shape[1]
     trace = Trace.empty(ticks, count, waves, cells)
     state = handover.Attachment.nobody(count, cells)
-    queue_mb = np.zeros(count)
     load = np.full((waves, cells), 0.3)
     full_buffer = services.column("full_buffer")[sessions.profile] > 0
     elastic = ~services.GUARANTEED[sessions.profile]
-    rate, dropped = offered_mbps[0], np.zeros(count)
+    rate = offered_mbps[0]
+    flow = Flow(*(np.zeros(count) for _ in fields(Flow)))
     for tick in range(ticks):
         begins, ends = sessions.first == tick, sessions.last == tick
         handover.attach(state, tick, air.measured_dbm[tick], begins, ends)
-        queue_mb[begins] = dropped[begins] = 0.0
+        queue_mb = np.where(begins, 0.0, flow.queue_mb)
+        rate = adapt(rate, offered_mbps[tick], elastic, flow)
         rate = np.where(begins, offered_mbps[tick], rate)
-        rate = adapt(rate, offered_mbps[tick], elastic, dropped)
         active = (sessions.first <= tick) & (tick < sessions.last)
         served = active & (state.serving != handover.NOBODY)
         serving = np.where(served, state.serving, 0)
@@ -115,7 +116,6 @@ def run(
             full_buffer, rate, queue_mb, capacity,
             services.column("buffer_ms")[sessions.profile], active, random,
         )  # fmt: skip
-        queue_mb, dropped = flow.queue_mb, flow.dropped.copy()
         busy = shares.busy[slot]
         delays = delay_ms(sessions.profile, sinr, busy, flow.wait_ms, state, random)
         loss = loss_ratio(sessions.profile, sinr, flow, state.gap_s, served, random)
@@ -238,11 +238,16 @@ def serve(
     return Flow(sent, wait_ms, dropped, left)
 
 
-def adapt(rate: Array, wanted: Array, elastic: Bools, dropped: Array) -> Array:
-    """Mbps that applications send next: what can adapt slows down on loss and comes back slowly."""
-    slower = np.maximum(0.75 * rate, 0.1 * wanted)
-    faster = np.minimum(wanted, 1.15 * rate + 0.3)
-    return np.where(elastic, np.where(dropped > 0.02, slower, faster), wanted)
+def adapt(rate: Array, wanted: Array, elastic: Bools, flow: Flow) -> Array:
+    """Mbps that applications send next, after what became of their last second.
+
+    The elastic ones fall back below what got through once it queued or was lost, and come back
+    slowly, as delay-based congestion control does (RFC 8836); the others send what they want.
+    """
+    congested = (flow.wait_ms > CONGESTED_MS) | (flow.dropped > 0.01)
+    slower = np.clip(0.85 * flow.sent_mbps, 0.05 * wanted, wanted)
+    faster = np.minimum(wanted, 1.1 * rate + 0.2)
+    return np.where(elastic, np.where(congested, slower, faster), wanted)
 
 
 def delay_ms(
