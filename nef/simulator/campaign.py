@@ -35,9 +35,7 @@ def clean(params: SimulatorParams) -> dict[str, pl.DataFrame]:
     air = radio.air(network_plan, tracks, params, random["air"])
     hour = (names.wave_us // canonical.SECOND_US % 86_400) / 3600.0
     background = load.background(hour, network_plan.cells, ticks, params.load, random["load"])
-    asked = services.requests(
-        sessions.profile, sessions.first, sessions.last, random["services"]
-    )
+    asked = services.requests(sessions.profile, sessions.first, sessions.last, random["services"])
     offered = services.offered_mbps(asked, sessions.profile, ticks, random["services"])
     trace = network.run(air, background, sessions, offered, params, random["network"])
     return canonical.tables(

@@ -19,10 +19,7 @@ class Fields:
     step_m: float = STEP_M
 
     def at(self, east_m: Array, north_m: Array) -> Array:
-        """(..., fields) bilinear values at places; the grid repeats beyond its edge.
-
-        Bilinear weights shrink the variance between grid points; it is given back.
-        """
+        """(..., fields) bilinear values at places; the grid repeats beyond its edge."""
         size = self.maps.shape[1]
         x = (east_m - self.origin_m[0]) / self.step_m
         y = (north_m - self.origin_m[1]) / self.step_m
@@ -51,7 +48,7 @@ def gaussian_fields(
     spectrum = np.maximum(np.fft.fft2(covariance).real, 0.0)
     white = random.standard_normal((count, size, size))
     maps = np.fft.ifft2(np.fft.fft2(white) * np.sqrt(spectrum)).real
-    return Fields(maps=maps / maps.std(axis=(1, 2), keepdims=True), origin_m=np.full(2, -extent_m))
+    return Fields(maps=maps, origin_m=np.full(2, -extent_m))
 
 
 def site_correlated(fields: Array, correlation: float = 0.5) -> Array:

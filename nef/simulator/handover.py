@@ -11,15 +11,18 @@ Bools = npt.NDArray[np.bool_]
 
 NOBODY = -1
 OUT_OF_SYNC_DB = -8.0  # Qout: 10 % block errors of a hypothetical control channel, TS 38.133, 8.1
+DETECTABLE_DBM = -125.0  # a cell below it is not reported, about TS 38.133, table B.2.2-1
 FAILURE_AFTER = 3  # seconds out of sync: N310 and T310 of TS 38.331, 5.3.10
 
 
 @dataclass
 class Attachment:
-    """State of all UEs between two ticks; `gap_s` is what a handover takes off the next one.
+    """State of all UEs between two ticks.
 
-    serving: index of the cell, or NOBODY; before: the cell that a failure took away; held: (ues, cells) seconds for which a cell has been better by the hysteresis; weak: seconds
-    out of sync; out: seconds without a cell that are left; out_for: such seconds so far.
+    serving: index of the cell, or NOBODY; before: the cell that a failure took away; held:
+    (ues, cells) seconds for which a cell has been better by the hysteresis; weak: seconds out of
+    sync; out: seconds without a cell that are left; out_for: such seconds so far; gap_s: what a
+    handover takes off the next second; events: (tick, kind, ues, from cells, to cells).
     """
 
     serving: Ints
@@ -47,7 +50,7 @@ class Attachment:
 
 
 def attach(state: Attachment, tick: int, measured_dbm: Array, begins: Bools, ends: Bools) -> None:
-    """Give a cell to whose session begins and to whose outage is over; forget whose session ends."""
+    """Give a cell to sessions that begin and to those back from an outage; end the others."""
     state.serving[ends] = NOBODY
     state.out[ends] = 0
     best = measured_dbm.argmax(axis=1)
@@ -74,7 +77,7 @@ def decide(
     time_to_trigger_s: int,
     random: np.random.Generator,
 ) -> None:
-    """Hand over or drop UEs after a tick; sinr_db: of the serving cell, null (NaN) if there is none.
+    """Hand over or drop UEs after a tick; sinr_db: of the serving cell, NaN if there is none.
 
     Event A3 (TS 38.331, 5.5.4.4): a neighbour better than the serving cell by the hysteresis, and
     so for the time to trigger; each UE and neighbour has a timer of its own.
@@ -82,7 +85,7 @@ def decide(
     served = state.serving != NOBODY
     every = np.arange(served.size)
     own = measured_dbm[every, state.serving]
-    better = measured_dbm > (own + hysteresis_db)[:, None]
+    better = (measured_dbm > (own + hysteresis_db)[:, None]) & (measured_dbm >= DETECTABLE_DBM)
     state.held = np.where(better & served[:, None], state.held + 1, 0)
     ripe = state.held > time_to_trigger_s
     target = np.where(ripe, measured_dbm, -np.inf).argmax(axis=1)
@@ -104,9 +107,7 @@ def decide(
     state.weak[moves | fails] = 0
 
 
-def _log(
-    state: Attachment, tick: int, kind: str, who: Bools, source: Ints, target: Ints
-) -> None:
+def _log(state: Attachment, tick: int, kind: str, who: Bools, source: Ints, target: Ints) -> None:
     ues = np.flatnonzero(who)
     if ues.size:
         state.events.append((tick, kind, ues, source[ues], target[ues]))

@@ -14,7 +14,11 @@ PROMPT = frozenset({"qos_request"})  # asked of the platform itself: never late
 FAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "ue_radio": {"rsrp_dbm": (12.0, -200.0), "sinr_db": (-99.0, 255.0), "cqi": (-1.0, 16.0)},
     "ue_neighbour": {"rsrp_dbm": (12.0, -200.0), "rsrp_offset_db": (999.0,)},
-    "ue_flow": {"downlink_delay_ms": (-5.0,), "packet_loss_ratio": (1.7,), "downlink_mbps": (-1.0,)},
+    "ue_flow": {
+        "downlink_delay_ms": (-5.0,),
+        "packet_loss_ratio": (1.7,),
+        "downlink_mbps": (-1.0,),
+    },
     "ue_motion": {"latitude_deg": (181.0,), "speed_mps": (-3.0, 400.0)},
     "cell_load": {"prb_used_ratio": (1.2, -0.1), "active_ue_count": (-1.0,)},
     "qos_request": {"requested_delay_ms": (-10.0,)},
@@ -44,9 +48,7 @@ def impair(
     }
 
 
-def late(
-    name: str, table: pl.DataFrame, share: float, random: np.random.Generator
-) -> pl.DataFrame:
+def late(name: str, table: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
     """A share of the rows arrives 1 to 20 s after it was true."""
     chosen = random.random(table.height) < (0.0 if name in PROMPT else share)
     extra_us = np.rint(random.uniform(*LATE_S, table.height) * 1e6).astype(np.int64)
@@ -62,7 +64,9 @@ def faulty(
     name: str, table: pl.DataFrame, share: float, random: np.random.Generator
 ) -> pl.DataFrame:
     """A share of the rows has an impossible value, or an arrival before the event."""
-    faults = [(column, value) for column, values in FAULTS.get(name, {}).items() for value in values]
+    faults = [
+        (column, value) for column, values in FAULTS.get(name, {}).items() for value in values
+    ]
     kind = random.integers(0, len(faults) + 1, table.height)
     chosen = random.random(table.height) < share
     skew_us = np.rint(random.uniform(*SKEW_S, table.height) * 1e6).astype(np.int64)

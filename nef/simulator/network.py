@@ -63,7 +63,9 @@ class Trace:
         """All NaN, nobody served."""
         per_cell = {"prb_used", "served_mbps", "users"}
         arrays = {
-            f.name: np.full((ticks, waves, cells) if f.name in per_cell else (ticks, sessions), np.nan)
+            f.name: np.full(
+                (ticks, waves, cells) if f.name in per_cell else (ticks, sessions), np.nan
+            )
             for f in fields(cls)
             if f.name not in ("serving", "events")
         }
@@ -140,9 +142,9 @@ def run(
         trace.served_mbps[tick] = (served_mbps + usual).reshape(waves, cells)
 
         load = np.clip(0.5 * load + 0.5 * shares.busy.reshape(waves, cells), 0.0, 1.0)
-        leaving = sessions.last == tick + 1
+        state.serving[sessions.last == tick + 1] = handover.NOBODY
         handover.decide(
-            state, tick, air.measured_dbm[tick], np.where(leaving, np.nan, sinr),
+            state, tick, air.measured_dbm[tick], sinr,
             params.hysteresis_db, params.time_to_trigger_s, random,
         )  # fmt: skip
     trace.events = state.events
@@ -156,7 +158,7 @@ def rate_mbps(efficiency: Array, params: SimulatorParams) -> Array:
 
 @dataclass(frozen=True)
 class Shares:
-    """could: share of PRBs a UE may have, (ues,); busy, others: used in all, by others, (cells,)."""
+    """Shares of PRBs. could: what a UE may have, (ues,); busy, others: used by all, by others."""
 
     could: Array
     busy: Array
@@ -174,7 +176,7 @@ def share_prbs(
     cells = others.size
 
     def total(values: Array) -> Array:
-        return np.bincount(slot, weights=values, minlength=cells)
+        return np.bincount(slot, weights=values, minlength=cells).astype(np.float64)
 
     want = np.where(served, np.minimum(want, ONE_UE_MOST), 0.0)
     first = np.where(guaranteed, want, 0.0)
@@ -193,7 +195,9 @@ def share_prbs(
     busy = np.minimum(SHARED_CHANNEL + total(got) + others_got, 1.0)
     # a flow that asked for less than it might have had can still empty its queue faster
     spare = np.maximum(1.0 - busy, 0.0)[slot]
-    headroom = np.where(guaranteed, np.minimum(GUARANTEED_MOST, got + rest[slot] * 0.5), got + spare)
+    headroom = np.where(
+        guaranteed, np.minimum(GUARANTEED_MOST, got + rest[slot] * 0.5), got + spare
+    )
     could = np.where(served, np.minimum(np.maximum(got, headroom), ONE_UE_MOST), 0.0)
     return Shares(could=could, busy=busy, others=others_got)
 

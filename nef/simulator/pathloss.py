@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erfinv
+from scipy.special import erfinv  # type: ignore[import-untyped]
 
 Array = npt.NDArray[np.float64]
 Scenario = Literal["UMa", "UMi"]
@@ -44,7 +44,8 @@ def los_path_loss_db(ground_m: Array, carrier_ghz: float, scenario: Scenario) ->
         + 40.0 * distance_term
         - correction * np.log10(breakpoint_m**2 + (height - UE_HEIGHT_M) ** 2)
     )
-    return np.where(ground_m <= breakpoint_m, near, far) + 20.0 * np.log10(carrier_ghz)
+    slopes = np.where(ground_m <= breakpoint_m, near, far)
+    return np.asarray(slopes + 20.0 * np.log10(carrier_ghz))
 
 
 def nlos_path_loss_db(ground_m: Array, carrier_ghz: float, scenario: Scenario) -> Array:
@@ -55,7 +56,7 @@ def nlos_path_loss_db(ground_m: Array, carrier_ghz: float, scenario: Scenario) -
         loss = 13.54 + 39.08 * distance_term + 20.0 * frequency_term - 0.6 * (UE_HEIGHT_M - 1.5)
     else:
         loss = 35.3 * distance_term + 22.4 + 21.3 * frequency_term - 0.3 * (UE_HEIGHT_M - 1.5)
-    return np.maximum(loss, los_path_loss_db(ground_m, carrier_ghz, scenario))
+    return np.asarray(np.maximum(loss, los_path_loss_db(ground_m, carrier_ghz, scenario)))
 
 
 def los_probability(ground_m: Array, scenario: Scenario) -> Array:
@@ -65,9 +66,7 @@ def los_probability(ground_m: Array, scenario: Scenario) -> Array:
     return ratio + np.exp(-ground_m / decay_m) * (1.0 - ratio)
 
 
-def los_softness(
-    ground_m: Array, gaussian: Array, carrier_ghz: float, scenario: Scenario
-) -> Array:
+def los_softness(ground_m: Array, gaussian: Array, carrier_ghz: float, scenario: Scenario) -> Array:
     """How much in line of sight a UE is, 0..1: the soft state of TR 38.901, 7.6.3.3.
 
     gaussian: a standard normal field at the UE's place, the same for every visit of that place.
@@ -75,4 +74,5 @@ def los_softness(
     probability = np.clip(los_probability(ground_m, scenario), 1e-6, 1.0 - 1e-6)
     threshold = np.sqrt(2.0) * erfinv(2.0 * probability - 1.0)
     wavelength_m = LIGHT_MPS / (carrier_ghz * 1e9)
-    return 0.5 + np.arctan(np.sqrt(20.0 / wavelength_m) * (gaussian + threshold)) / np.pi
+    steep = np.sqrt(20.0 / wavelength_m)
+    return np.asarray(0.5 + np.arctan(steep * (gaussian + threshold)) / np.pi)

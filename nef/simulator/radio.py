@@ -108,9 +108,7 @@ def coupling_db(
     return np.asarray(gain - site_db[..., topology.cell_site])
 
 
-def fading_db(
-    shape: tuple[int, ...], speed_mps: Array, random: np.random.Generator
-) -> Array:
+def fading_db(shape: tuple[int, ...], speed_mps: Array, random: np.random.Generator) -> Array:
     """Effective fading of a wideband carrier over one second: what averaging leaves of it, in dB.
 
     Autoregressive: a standing UE keeps its fade for seconds, a fast one averages over many.

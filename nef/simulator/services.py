@@ -83,14 +83,10 @@ def requests(profile: Ints, first: Ints, last: Ints, random: np.random.Generator
     wish = np.clip(wish, 0.5 * low[:, None], 1.5 * high[:, None])
     after = random.uniform(0.05, 0.9, ticks.shape)
     session, number = np.nonzero(ticks < last[:, None])
-    return Requests(
-        session, ticks[session, number], after[session, number], wish[session, number]
-    )
+    return Requests(session, ticks[session, number], after[session, number], wish[session, number])
 
 
-def offered_mbps(
-    asked: Requests, profile: Ints, ticks: int, random: np.random.Generator
-) -> Array:
+def offered_mbps(asked: Requests, profile: Ints, ticks: int, random: np.random.Generator) -> Array:
     """(ticks, sessions) Mbps an application sends: a little over the most it asked for lately."""
     wanted = np.zeros((ticks, profile.size))
     for back in range(HOLD_TICKS):

@@ -20,7 +20,6 @@ Ints = npt.NDArray[np.int64]
 
 SECOND_US = 1_000_000
 NEIGHBOURS = 3
-WEAKEST_REPORTED_DBM = -125.0
 CELL_REPORT_S = 10
 POSITION_ERROR_M = 3.0
 UE_POWER_DBM = 23.0
@@ -114,7 +113,7 @@ def _neighbours(
     level = np.take_along_axis(measured, order, axis=1)
     total = (air.received_mw[tick, session] * 0.5).sum(axis=1) + air.noise_mw
     rank = np.where(served, 0, 1)[:, None] + np.arange(order.shape[1])
-    kept = (rank <= NEIGHBOURS) & ((rank == 0) | (level >= WEAKEST_REPORTED_DBM))
+    kept = (rank <= NEIGHBOURS) & ((rank == 0) | (level >= handover.DETECTABLE_DBM))
     row, place = np.nonzero(kept)
     level = level[row, place]
     quality = 10.0 * np.log10(10.0 ** (level / 10.0) / (12.0 * total[row]))
@@ -195,7 +194,8 @@ def _cell_load(topology: Topology, trace: Trace, names: Names) -> dict[str, obje
 
     def mean(values: Array) -> Array:
         whole = values[: reports * CELL_REPORT_S]
-        return whole.reshape(reports, CELL_REPORT_S, waves, cells).mean(axis=1).ravel()
+        by_report = whole.reshape(reports, CELL_REPORT_S, waves, cells)
+        return np.asarray(by_report.mean(axis=1)).ravel()
 
     report, wave, cell = (index.ravel() for index in np.indices((reports, waves, cells)))
     return {
@@ -256,12 +256,12 @@ def _events(
     }
 
 
-def _frame(
-    table: str, columns: Mapping[str, object], random: np.random.Generator
-) -> pl.DataFrame:
+def _frame(table: str, columns: Mapping[str, object], random: np.random.Generator) -> pl.DataFrame:
     """Exactly the contract's columns and dtypes; what is NaN or missing is null; usual arrival."""
     wanted = dtypes(table)
-    frame = pl.DataFrame({name: _series(values) for name, values in columns.items() if name in wanted})
+    frame = pl.DataFrame(
+        {name: _series(values) for name, values in columns.items() if name in wanted}
+    )
     transit_us = random.integers(20, 300, frame.height) * 1000
     frame = frame.with_columns(
         (pl.col("event_timestamp") + pl.Series(transit_us)).alias("arrival_timestamp")
@@ -279,5 +279,3 @@ def _series(values: object) -> pl.Series:
     if array.dtype.kind in "OU":
         return pl.Series(array.tolist(), dtype=pl.String)
     return pl.Series(array)
-
-

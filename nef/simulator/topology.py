@@ -55,7 +55,7 @@ def hexagonal(sites: int, spacing_m: float) -> Topology:
     return Topology(
         sites=lattice(sites, spacing_m),
         cell_site=cell_site,
-        azimuth_deg=30.0 + 120.0 * sector,
+        azimuth_deg=30.0 + 120.0 * sector.astype(np.float64),
         cell_ids=tuple(
             cell_identity(int(site) + 1, int(number) + 1)
             for site, number in zip(cell_site, sector, strict=True)
@@ -78,7 +78,7 @@ def antenna_gain_db(azimuth_deg: Array, elevation_deg: Array) -> Array:
     vertical = np.minimum(
         12.0 * ((elevation_deg - DOWNTILT_DEG) / BEAMWIDTH_DEG) ** 2, SIDE_LOBE_DB
     )
-    return MAXIMUM_GAIN_DBI - np.minimum(horizontal + vertical, SIDE_LOBE_DB)
+    return np.asarray(MAXIMUM_GAIN_DBI - np.minimum(horizontal + vertical, SIDE_LOBE_DB))
 
 
 def geographic(east_m: Array, north_m: Array) -> tuple[Array, Array]:
