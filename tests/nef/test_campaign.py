@@ -16,18 +16,18 @@ SMALL = SimulatorParams(ues=8, concurrent=4, sessions=2, minutes=6, spread_hours
 
 
 @pytest.fixture(scope="module")
-def campaign() -> dict[str, pl.DataFrame]:
+def campaign() -> dict[str, Any]:
     return clean(SimulatorParams())
 
 
 @pytest.fixture(scope="module")
-def spoilt() -> dict[str, pl.DataFrame]:
+def spoilt() -> dict[str, Any]:
     return simulate()
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_exactly_its_contracts(
-    spoilt: dict[str, pl.DataFrame], campaign: dict[str, pl.DataFrame], name: str
+    spoilt: dict[str, Any], campaign: dict[str, Any], name: str
 ) -> None:
     assert dict(spoilt[name].schema) == dtypes(name)
     admitted, failure = TABLES[name].filter(campaign[name])
@@ -37,7 +37,7 @@ def test_a_table_is_exactly_its_contracts(
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_gate_admits_nearly_all_and_refuses_only_what_was_injected(
-    spoilt: dict[str, pl.DataFrame], campaign: dict[str, pl.DataFrame], name: str
+    spoilt: dict[str, Any], campaign: dict[str, Any], name: str
 ) -> None:
     table = spoilt[name]
     admitted, failure = TABLES[name].filter(table)
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
 
 
 def test_the_default_is_of_the_size_that_the_data_path_expects(
-    campaign: dict[str, pl.DataFrame],
+    campaign: dict[str, Any],
 ) -> None:
     assert 60_000 <= campaign["ue_radio"].height <= 90_000
     assert campaign["ue_radio"]["session_id"].n_unique() == 288
@@ -71,7 +71,7 @@ def test_the_default_is_of_the_size_that_the_data_path_expects(
 
 
 def test_sessions_of_a_ue_lie_at_least_five_minutes_apart(
-    campaign: dict[str, pl.DataFrame],
+    campaign: dict[str, Any],
 ) -> None:
     spans = (
         campaign["ue_radio"]
@@ -85,7 +85,7 @@ def test_sessions_of_a_ue_lie_at_least_five_minutes_apart(
 
 
 def test_a_handover_goes_to_a_cell_that_was_stronger_by_the_hysteresis(
-    campaign: dict[str, pl.DataFrame],
+    campaign: dict[str, Any],
 ) -> None:
     handovers = campaign["network_event"].filter(pl.col("kind") == "nr_handover")
     before = (
@@ -106,7 +106,7 @@ def test_a_handover_goes_to_a_cell_that_was_stronger_by_the_hysteresis(
     assert seen["rsrp_offset_db"].min() >= 2.5 - 0.05  # reported to a tenth
 
 
-def test_the_serving_cell_changes_only_by_an_event(campaign: dict[str, pl.DataFrame]) -> None:
+def test_the_serving_cell_changes_only_by_an_event(campaign: dict[str, Any]) -> None:
     radio = campaign["ue_radio"].sort("session_id", "event_timestamp")
     served = radio.filter(pl.col("cell_id").is_not_null()).with_columns(
         before=pl.col("cell_id").shift(1).over("session_id")
@@ -120,7 +120,7 @@ def test_the_serving_cell_changes_only_by_an_event(campaign: dict[str, pl.DataFr
 
 
 def test_neighbours_are_ranked_and_the_first_is_the_serving_cell(
-    campaign: dict[str, pl.DataFrame],
+    campaign: dict[str, Any],
 ) -> None:
     neighbours = campaign["ue_neighbour"].join(
         campaign["ue_radio"].select("ue_id", "event_timestamp", serving="cell_id"),
@@ -136,7 +136,7 @@ def test_neighbours_are_ranked_and_the_first_is_the_serving_cell(
     assert falls
 
 
-def test_without_a_cell_nothing_is_measured_or_received(campaign: dict[str, pl.DataFrame]) -> None:
+def test_without_a_cell_nothing_is_measured_or_received(campaign: dict[str, Any]) -> None:
     lost = campaign["ue_radio"].filter(pl.col("cell_id").is_null())
     assert lost.height > 0
     assert lost["sinr_db"].null_count() == lost["rsrp_dbm"].null_count() == lost.height
@@ -144,7 +144,7 @@ def test_without_a_cell_nothing_is_measured_or_received(campaign: dict[str, pl.D
     assert flow["downlink_mbps"].max() == 0.0 and flow["packet_loss_ratio"].min() == 1.0
 
 
-def test_full_buffer_alone_tells_the_capacity(campaign: dict[str, pl.DataFrame]) -> None:
+def test_full_buffer_alone_tells_the_capacity(campaign: dict[str, Any]) -> None:
     flow = campaign["ue_flow"]
     full = flow["traffic"].cast(str) == "full_buffer"
     assert (flow["downlink_capacity_mbps"].is_not_null() == full).all()
@@ -153,7 +153,7 @@ def test_full_buffer_alone_tells_the_capacity(campaign: dict[str, pl.DataFrame])
     assert set(full_flow["five_qi"]) <= {6, 9}
 
 
-def test_requests_ask_for_what_their_5qi_promises(campaign: dict[str, pl.DataFrame]) -> None:
+def test_requests_ask_for_what_their_5qi_promises(campaign: dict[str, Any]) -> None:
     requests = campaign["qos_request"]
     assert requests["five_qi"].n_unique() == 6
     for five_qi, rows in requests.group_by("five_qi"):
@@ -162,7 +162,7 @@ def test_requests_ask_for_what_their_5qi_promises(campaign: dict[str, pl.DataFra
         assert set(rows["requested_loss_ratio"]) == {max(standard.packet_error_rate, 0.01)}
 
 
-def met(campaign: dict[str, pl.DataFrame]) -> pl.DataFrame:
+def met(campaign: dict[str, Any]) -> Any:
     """Requests with 10 s of their session left: whether these were as asked for."""
     flow = campaign["ue_flow"].select(
         "session_id", "downlink_mbps", "downlink_delay_ms", "packet_loss_ratio",
@@ -189,7 +189,7 @@ def met(campaign: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def test_requests_are_met_often_but_not_always_in_every_class(
-    campaign: dict[str, pl.DataFrame],
+    campaign: dict[str, Any],
 ) -> None:
     requests = met(campaign)
     assert 0.4 <= requests["met"].mean() <= 0.85

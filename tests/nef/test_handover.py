@@ -12,7 +12,7 @@ YES, NO = np.array([True]), np.array([False])
 
 
 def walk(
-    levels: Any, sinr: Any = 10.0, hysteresis: Any = 2.5, trigger: Any = 1, seed: int = 0
+    levels: Any, sinr: float = 10.0, hysteresis: float = 2.5, trigger: int = 1, seed: int = 0
 ) -> Any:
     """Serving cell before each second's decision, and the events, of one UE; levels: (s, cells)."""
     levels = np.asarray(levels, dtype=float)
@@ -75,8 +75,9 @@ def test_three_seconds_out_of_sync_drop_the_ue_and_it_comes_back_where_it_is_lou
     assert events[1] == (2 + away, "cell_change", 0, 1)
 
 
-def obvious_a3(levels: Any, hysteresis: Any, trigger: Any) -> Any:
-    serving, held, events = int(np.argmax(levels[0])), {}, []
+def obvious_a3(levels: Any, hysteresis: float, trigger: int) -> Any:
+    held: dict[int, int] = {}
+    serving, events = int(np.argmax(levels[0])), []
     for tick, row in enumerate(levels):
         for cell, level in enumerate(row):
             better = level > row[serving] + hysteresis
@@ -98,7 +99,7 @@ levels = st.integers(2, 5).flatmap(
 
 @given(levels, st.sampled_from([0.5, 2.5, 4.0]), st.integers(0, 3))
 @settings(max_examples=150)
-def test_the_vectors_agree_with_two_loops(rows: Any, hysteresis: Any, trigger: Any) -> None:
+def test_the_vectors_agree_with_two_loops(rows: Any, hysteresis: float, trigger: int) -> None:
     events = walk(rows, hysteresis=hysteresis, trigger=trigger)[1]
     assert events == obvious_a3(rows, hysteresis, trigger)
     for tick, _, source, target in events:

@@ -33,10 +33,10 @@ def test_rsrp_falls_with_distance_on_average() -> None:
 def test_a_place_sounds_the_same_on_a_second_visit() -> None:
     params, sites = SimulatorParams(), topology.hexagonal(4, 500.0)
     once = ring(200.0)
-    twice = Tracks(
-        *(np.concatenate([part, part]) for part in (once.east_m, once.north_m, once.speed_mps)),
-        once.kind,
+    east, north, speed = (
+        np.concatenate([part, part]) for part in (once.east_m, once.north_m, once.speed_mps)
     )
+    twice = Tracks(east, north, speed, once.kind)
     coupling = radio.coupling_db(sites, twice, params, np.random.default_rng(6))
     assert (coupling[0] == coupling[1]).all()
 
