@@ -227,7 +227,7 @@ def serve(
     off, and is slow to follow a fall of the capacity. The others send what they offer.
     """
     room_mb = np.maximum(capacity, 0.5) * buffer_ms / 1000.0
-    grows = queue_mb + random.uniform(0.02, 0.25, capacity.size) * room_mb
+    grows = queue_mb + random.uniform(0.0, 0.08, capacity.size) * room_mb
     elastic = np.where(active, grows, 0.0)
     pending = np.where(full_buffer, elastic + capacity, queue_mb + np.where(active, offered, 0.0))
     sent = np.minimum(capacity, pending)
@@ -285,7 +285,7 @@ def loss_ratio(
     random: np.random.Generator,
 ) -> Array:
     """Share of a second's packets that are lost, 0..1; all of them without a cell."""
-    residual = 2e-4 + 0.10 / (1.0 + np.exp((np.nan_to_num(sinr, nan=-20.0) + 5.5) / 1.2))
+    residual = 1e-5 + 0.10 / (1.0 + np.exp((np.nan_to_num(sinr, nan=-20.0) + 5.5) / 1.2))
     share = np.clip(residual + flow.dropped + 0.3 * gap_s, 0.0, 1.0)
     bits = 8.0 * services.column("packet_bytes")[profile]
     packets = np.maximum(1, np.rint(flow.sent_mbps * 1e6 / bits)).astype(np.int64)

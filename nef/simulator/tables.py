@@ -156,7 +156,9 @@ def _flow(
     bits = 8.0 * services.column("packet_bytes")[profile]
     received = down * 1e6 / bits
     lost = np.where(loss < 1.0, received * loss / np.maximum(1.0 - loss, 1e-9), np.nan)
-    up_lost = random.binomial(np.rint(up * 1e6 / bits).astype(np.int64), 2e-4 + 0.02 * blocks**2)
+    up_lost = random.binomial(
+        np.rint(up * 1e6 / bits).astype(np.int64), 1e-5 + 0.02 * np.maximum(blocks - 0.15, 0.0) ** 2
+    )
     full_buffer = services.column("full_buffer")[profile] > 0
     return {
         "five_qi": np.array([p.five_qi for p in PROFILES])[profile],
