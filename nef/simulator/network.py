@@ -193,12 +193,9 @@ def share_prbs(
     got = first + base + unmet * ratio[slot]
     others_got = others_base + others_unmet * ratio
     busy = np.minimum(SHARED_CHANNEL + total(got) + others_got, 1.0)
-    # a flow that asked for less than it might have had can still empty its queue faster
-    spare = np.maximum(1.0 - busy, 0.0)[slot]
-    headroom = np.where(
-        guaranteed, np.minimum(GUARANTEED_MOST, got + rest[slot] * 0.5), got + spare
-    )
-    could = np.where(served, np.minimum(np.maximum(got, headroom), ONE_UE_MOST), 0.0)
+    # what nobody wants now is there for all alike, should they send more than they meant to
+    spare = np.maximum(1.0 - busy, 0.0) / np.maximum(total(served.astype(np.float64)), 1.0)
+    could = np.where(served, np.minimum(got + spare[slot], ONE_UE_MOST), 0.0)
     return Shares(could=could, busy=busy, others=others_got)
 
 

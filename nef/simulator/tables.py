@@ -91,7 +91,9 @@ def _radio(trace: Trace, tick: Ints, session: Ints, serving: Ints) -> dict[str, 
     for name, (low, high) in limits.items():
         columns[name] = np.clip(columns[name], low, high)
     for name in ("rsrp_dbm", "rsrq_db", "sinr_db", "rssi_dbm"):
-        columns[name] = np.round(columns[name] * 2.0) / 2.0  # half a dB: TS 38.133, 10.1.11.1
+        columns[name] = (
+            np.round(columns[name] * 2.0) / 2.0
+        )  # half a dB, as RSRQ and SINR are reported: TS 38.133, 10.1.11
     return {"rat": np.full(tick.size, "NR"), **columns}
 
 

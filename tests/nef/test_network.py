@@ -32,12 +32,12 @@ def test_shares_are_shares(ues: Any, cells: Any) -> None:
 
 
 @given(st.lists(ue, min_size=1, max_size=12), st.lists(cell, min_size=CELLS, max_size=CELLS))
-def test_what_the_greedy_get_together_fits_into_the_cell(ues: Any, cells: Any) -> None:
-    greedy = [(slot, True, False, 1.0) for slot, _, _, _ in ues]
-    shares = share(greedy, cells)
-    slot = np.array([slot for slot, *_ in greedy])
+def test_what_ues_may_have_together_fits_into_the_cell(ues: Any, cells: Any) -> None:
+    shares = share(ues, cells)
+    slot = np.array([slot for slot, *_ in ues])
     given_out = np.bincount(slot, weights=shares.could, minlength=CELLS) + shares.others
     assert (given_out <= 1.0 - network.SHARED_CHANNEL + 1e-9).all()
+    assert (shares.busy >= network.SHARED_CHANNEL + shares.others - 1e-9).all()
 
 
 def test_a_guaranteed_flow_comes_before_a_full_cell() -> None:
