@@ -17,7 +17,7 @@ RATS = ("GSM", "UMTS", "LTE", "NR")
 HANDOVER_KINDS = (
     "lte_handover",  # LTE cell to LTE cell
     "mn_handover",  # master node changes under dual connectivity
-    "nr_handover",  # secondary (NR) node changes
+    "nr_handover",  # NR cell to NR cell, alone or as secondary node
     "nr_added",  # LTE to EN-DC
     "nr_released",  # EN-DC to LTE
     "cell_change",  # serving cell changed, kind not reported
