@@ -97,7 +97,7 @@ def open_registry(uri: str) -> Registry:
 def register_bundle(
     registry: Registry, name: str, folder: Path, evidence: Evidence, alias: str
 ) -> Registered:
-    """Registers the bundle in `folder` as the next version of `name`; the same bundle is not repeated.
+    """Registers the bundle in `folder` as the next version of `name`; the same bundle only once.
 
     alias: "champion", "challenger", or "auto": champion if there is none yet, else challenger.
     The run holds parameters, metrics, the completed manifest, plots and the model with signature;
@@ -111,13 +111,17 @@ def register_bundle(
     run_id = run.info.run_id
     try:
         with tempfile.TemporaryDirectory() as beside:
-            completed = bundle.manifest | evidence.facts | {
-                "run_id": run_id,
-                "name": name,
-                "version": version,
-                "metrics": evidence.metrics,
-                "registered_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
+            completed = (
+                bundle.manifest
+                | evidence.facts
+                | {
+                    "run_id": run_id,
+                    "name": name,
+                    "version": version,
+                    "metrics": evidence.metrics,
+                    "registered_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
             staged = Path(beside) / "artifacts"
             artifacts.gather(staged, bundle, completed, evidence.metrics, evidence.plots)
             _store(registry, run_id, staged)

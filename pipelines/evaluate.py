@@ -1,4 +1,4 @@
-"""Stage `evaluate`: judges a bundle on sessions it never saw, beside persistence and the class rate."""
+"""Stage `evaluate`: judges a bundle on unseen sessions, beside persistence and the class rate."""
 
 import json
 from dataclasses import dataclass
@@ -78,8 +78,8 @@ def judge_bundle(
         )
     if not metrics:
         raise QosError(
-            f"evaluate: none of the {unseen.height} unseen rows of {frame.height} belongs to a task "
-            f"of the bundle; it knows {sorted(bundle.tasks)}"
+            f"evaluate: none of the {unseen.height} unseen rows of {frame.height} belongs to a "
+            f"task of the bundle; it knows {sorted(bundle.tasks)}"
         )
     json.dumps(metrics, allow_nan=False)  # no NaN may pose as a number
     return Evaluation(metrics, PlotFolder(figures(bundle, rows_of, shown, metrics)))

@@ -21,6 +21,7 @@ INK, QUIET, MODEL, NAIVE, RADIO = "#1f2933", "#9aa5b1", "#1464b4", "#c2571a", "#
 POINTS = 200  # of a curve in the DVC data
 BINS = 10  # of the reliability diagram
 SHOWN_FEATURES = 20
+TARGETS = {"throughput": "mean downlink of the next 10 s, Mbps", "latency_loss": "worst delay, ms"}
 EXAMPLE_ROWS = 300  # of the session in the band's picture
 
 
@@ -201,7 +202,10 @@ def _draw_band(task: str, judged: Judged, frame: pl.DataFrame) -> bytes:
     times = frame["event_timestamp"].to_numpy()[chosen]
     seconds = (times - times[0]) / np.timedelta64(1, "s")
     figure, axes = _axes(
-        f"{task}: forecast band over one unseen session", "seconds", "target", width=7.2
+        f"{task}: forecast band over one unseen session",
+        "seconds",
+        TARGETS.get(task, "target"),
+        width=7.2,
     )
     band, value = judged.band[chosen], judged.value[chosen]
     axes.fill_between(

@@ -20,7 +20,7 @@ class Params:
     """name: of the registered model; require_gain: the interval of every task's gain over
     persistence must lie above zero; tasks: those whose evidence counts, empty = all of the bundle;
     alias: auto = champion for the first version, challenger for later ones; on_refusal: report =
-    write the reason into the receipt and go on (a source may honestly hold no gain), fail = stop."""
+    write the reason into the receipt and go on (a source may hold no gain), fail = stop."""
 
     name: str = "qos"
     require_gain: bool = True

@@ -48,11 +48,11 @@ class BundleFolder:
 
 
 def train(frame: pl.DataFrame, services: Path, params: Params) -> BundleFolder:
-    """A bundle with one forecast a task: classifier, band where `label_value` exists, radio-only twin.
+    """A bundle with one forecast a task: classifier, band if it has values, radio-only twin.
 
-    frame: the labels' columns and the service's features (Float64, null = unknown). The split is one
-    for all tasks. Raises `QosError` when a feature is missing, a task lacks a class or the sessions
-    cannot be parted in time.
+    frame: the labels' columns and the service's features (Float64, null = unknown). The split is
+    one for all tasks. Raises `QosError` when a feature is missing, a task lacks a class or the
+    sessions cannot be parted in time.
     """
     service = read_service(services)
     check_columns(frame, service["features"])
@@ -76,7 +76,7 @@ def train(frame: pl.DataFrame, services: Path, params: Params) -> BundleFolder:
 
 
 def read_service(path: Path) -> dict[str, Any]:
-    """features (in order), radio (some of them) and catalog_hash of the service; raises `QosError`."""
+    """features (in order), radio (some of them), catalog_hash of the service; raises `QosError`."""
     try:
         service = json.loads(path.read_text(encoding="utf-8"))[SERVICE]
         found = {name: service[name] for name in ("features", "radio", "catalog_hash")}
@@ -142,8 +142,8 @@ def _tasks(frame: pl.DataFrame, params: Params) -> list[str]:
                 rows = counts.get((task, part, label), 0)
                 if rows < least:
                     raise QosError(
-                        f"train: task {task!r} has {rows} rows of label {label} in {part}; it takes "
-                        f"at least {least}; name the tasks that can be learned in train.tasks"
+                        f"train: task {task!r} has {rows} rows of label {label} in {part}; it "
+                        f"takes at least {least}; name the tasks that can be learned in train.tasks"
                     )
     return tasks
 
@@ -154,14 +154,14 @@ def _rows(frame: pl.DataFrame, task: str, features: list[str]) -> Rows:
     )
     sessions = chosen["session_id"].rank("dense").cast(pl.Int64).to_numpy()
     value = chosen["label_value"].cast(pl.Float64)
+    known = chosen.filter(pl.col("label_value").is_not_null()).group_by("part").len()
+    enough = dict(known.iter_rows()).get("train", 0) >= LEAST_ROWS and len(known) == 2
     return Rows(
         features=matrix(chosen, features),
         label=chosen["label"].cast(pl.Int64).to_numpy(),
         session=sessions,
         dev=(chosen["part"] == "dev").to_numpy(),
-        value=None
-        if value.null_count() == len(value)
-        else value.fill_null(float("nan")).to_numpy(),
+        value=None if not enough else value.fill_null(float("nan")).to_numpy(),
     )
 
 
