@@ -71,13 +71,21 @@ def _parser(function: Callable[..., Any]) -> argparse.ArgumentParser:
                 help=f"{getattr(kind, '__name__', kind)}",
             )
     for field in _result_fields(function):
-        parser.add_argument(_out_flag(field), dest=f"out:{field}", type=Path, required=True)
+        parser.add_argument(
+            _out_flag(field),
+            dest=f"out:{field}",
+            type=Path,
+            required=True,
+            metavar="PATH",
+        )
     return parser
 
 
 def _module(function: Callable[..., Any]) -> str:
-    return Path(inspect.getfile(function)).stem if function.__module__ == "__main__" else (
-        function.__module__
+    return (
+        Path(inspect.getfile(function)).stem
+        if function.__module__ == "__main__"
+        else (function.__module__)
     )
 
 
@@ -159,14 +167,18 @@ def _write(value: Any, path: Path) -> None:
     if isinstance(value, pl.DataFrame):
         value.write_parquet(path, compression="zstd", statistics=True)
     elif isinstance(value, dict):
-        path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
     else:
         value.write(path)
 
 
 def _note_timing(stage: str, arguments: argparse.Namespace, seconds: float) -> None:
     """Leaves seconds and peak memory of the stage's run where `make run` and the benchmark look."""
-    label = next((v for n, v in vars(arguments).items() if n in ("view", "profile") and v), None)
+    label = next(
+        (v for n, v in vars(arguments).items() if n in ("view", "profile") and v), None
+    )
     name = f"{stage}@{label}" if label else stage
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     write_all(

@@ -1,0 +1,75 @@
+"""Opens the Feast store of a profile, from any directory."""
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from schemas.errors import QosError
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+REPO = Path(__file__).parent
+PROFILES = {"embedded": "feature_store.yaml", "redis": "redis.yaml"}
+
+
+def open_store(profile: str = "embedded") -> "FeatureStore":
+    """The FeatureStore of `feature_repo/`; raises `QosError` for a profile that there is none of."""
+    if profile not in PROFILES:
+        raise QosError(
+            f"profile {profile!r}: there is no such; known: {sorted(PROFILES)}"
+        )
+    with quiet():
+        from feast import FeatureStore
+
+        return FeatureStore(repo_path=str(REPO), fs_yaml_file=REPO / PROFILES[profile])
+
+
+@contextlib.contextmanager
+def scratch_store() -> Iterator["FeatureStore"]:
+    """The definitions as they stand, applied to a registry of its own: for offline reads only."""
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        from feast import FeatureStore
+        from feast.repo_config import RepoConfig
+
+        profile = yaml.safe_load(
+            (REPO / PROFILES["embedded"]).read_text(encoding="utf-8")
+        )
+        profile["registry"] = f"{folder}/registry.db"
+        profile["online_store"]["path"] = f"{folder}/online.db"
+        store = FeatureStore(config=RepoConfig(**profile, repo_path=REPO))
+        apply(store)
+        yield store
+
+
+def apply(store: "FeatureStore") -> None:
+    """Registers every object of definitions.py."""
+    from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
+
+    from feature_repo import definitions
+
+    kinds = (Entity, FeatureView, OnDemandFeatureView, FeatureService)
+    objects = [
+        value for value in vars(definitions).values() if isinstance(value, kinds)
+    ]
+    with quiet():
+        store.apply(objects)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Feast's warnings about features of its own that are stable or that we chose."""
+    level = logging.getLogger("feast").level
+    logging.getLogger("feast").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.getLogger("feast").setLevel(level)

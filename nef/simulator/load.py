@@ -1,0 +1,60 @@
+"""Background traffic of a cell: the hour of the day, slow drift, and bursts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+DRIFT_S = 90.0  # correlation time of the slow drift
+BURST_EVERY_S = 75.0
+BURST_LASTS_S = (6.0, 40.0)
+USERS_AT_FULL_LOAD = 14.0
+
+
+@dataclass(frozen=True)
+class Background:
+    """demand: wanted share of the PRBs, 0..1; users: UEs with data. Both (ticks, waves, cells)."""
+
+    demand: Array
+    users: Array
+
+
+def daily(hour: Array, business: Array) -> Array:
+    """Mean demand 0..1 at an hour 0..24: offices peak at 11 and 15, homes at 20:30, 4 is quiet.
+
+    business: share 0..1 of a cell's traffic that comes from offices; broadcast against hour.
+    """
+
+    def peak(at: float, width: float) -> Array:
+        away = np.abs(hour - at)
+        return np.asarray(np.exp(-0.5 * (np.minimum(away, 24.0 - away) / width) ** 2))
+
+    offices = 0.9 * peak(11.0, 2.0) + peak(15.5, 2.0)
+    homes = peak(20.5, 2.5) + 0.4 * peak(8.0, 1.5)
+    return np.asarray(0.16 + 0.44 * (business * offices + (1.0 - business) * homes))
+
+
+def background(
+    hour: Array, cells: int, ticks: int, scale: float, random: np.random.Generator
+) -> Background:
+    """Demand of `cells` cells over each wave; hour: (waves,) hour of the day a wave starts at."""
+    waves = hour.size
+    business, popularity = random.uniform(0.0, 1.0, cells), random.uniform(0.6, 1.5, cells)
+    mean = scale * popularity * daily(hour[:, None], business[None, :])
+    keep = np.exp(-1.0 / DRIFT_S)
+    shape = (waves, cells)
+    drift = random.standard_normal(shape)
+    until, height = np.zeros(shape), np.zeros(shape)
+    demand, users = np.empty((ticks, *shape)), np.empty((ticks, *shape))
+    for tick in range(ticks):
+        drift = keep * drift + np.sqrt(1.0 - keep**2) * random.standard_normal(shape)
+        starts = (random.random(shape) < 1.0 / BURST_EVERY_S) & (until <= tick)
+        until = np.where(starts, tick + random.uniform(*BURST_LASTS_S, shape), until)
+        height = np.where(starts, random.uniform(0.15, 0.55, shape), height)
+        burst = np.where(until > tick, height, 0.0)
+        flicker = random.normal(0.0, 0.03, shape)
+        demand[tick] = np.clip(mean * np.exp(0.35 * drift) + burst + flicker, 0.02, 1.0)
+        users[tick] = random.poisson(USERS_AT_FULL_LOAD * demand[tick])
+    return Background(demand, users)

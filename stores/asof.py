@@ -1,0 +1,370 @@
+"""A Feast offline store over Parquet `FileSource`s with a right and fast point-in-time join.
+
+offline_store:
+  type: stores.asof.AsofOfflineStore
+  as_known_at: true     # a row created after the entity's time is not known to it
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+from feast import FeatureView, FileSource, OnDemandFeatureView, RepoConfig
+from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.infra.offline_stores.offline_store import (
+    OfflineStore,
+    RetrievalJob,
+    RetrievalMetadata,
+)
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.repo_config import FeastConfigBaseModel
+from feast.saved_dataset import SavedDatasetStorage
+
+from stores.kernel import CREATED, TIME, point_in_time
+
+_UTC_US = pl.Datetime("us", "UTC")
+
+
+class AsofOfflineStoreConfig(FeastConfigBaseModel):
+    """as_known_at: leave out rows whose created time is after the entity's (Feast's default is to
+    use them, which leaks what was not known)."""
+
+    type: Literal["stores.asof.AsofOfflineStore"] = "stores.asof.AsofOfflineStore"
+    as_known_at: bool = True
+
+
+class AsofRetrievalJob(RetrievalJob):
+    """Computes once, when asked for its result."""
+
+    def __init__(
+        self,
+        compute: Callable[[], pl.DataFrame],
+        *,
+        full_feature_names: bool,
+        on_demand_feature_views: list[OnDemandFeatureView] | None = None,
+        metadata: RetrievalMetadata | None = None,
+    ) -> None:
+        self._compute = compute
+        self._full_feature_names = full_feature_names
+        self._on_demand_feature_views = on_demand_feature_views or []
+        self._metadata = metadata
+
+    @property
+    def full_feature_names(self) -> bool:
+        """Whether features are named view__feature."""
+        return self._full_feature_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        """Applied by Feast on top of the table."""
+        return self._on_demand_feature_views
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        """Feast's description of the request."""
+        return self._metadata
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        return self._compute().to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+        return self._to_arrow_internal(timeout).to_pandas()
+
+    def persist(
+        self,
+        storage: SavedDatasetStorage,
+        allow_overwrite: bool | None = False,
+        timeout: int | None = None,
+    ) -> None:
+        """Writes the result as Parquet to a saved dataset's file."""
+        assert isinstance(storage, SavedDatasetFileStorage)
+        path = Path(storage.file_options.uri)
+        if path.exists() and not allow_overwrite:
+            raise FileExistsError(f"{path}: exists; allow_overwrite replaces it")
+        beside = path.with_name(f".{path.name}.part")
+        self._compute().write_parquet(beside)
+        beside.replace(path)
+
+
+class AsofOfflineStore(OfflineStore):
+    """See the module's docstring; the join itself is `stores.kernel.point_in_time`."""
+
+    supports_filter_by_created_timestamp = True
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: Any,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        **kwargs: Any,
+    ) -> RetrievalJob:
+        """One row an entity row, in its order, with the requested features beside its columns."""
+        entities = _entities(entity_df)
+        time = _time_column(entities)
+        known = bool(
+            config.offline_store.as_known_at
+            or kwargs.get("filter_by_created_timestamp", False)
+        )
+
+        def compute() -> pl.DataFrame:
+            asked = entities.with_columns(_utc(pl.col(time), entities.schema[time]))
+            return pl.concat(
+                [
+                    asked,
+                    *(
+                        _joined(
+                            config,
+                            view,
+                            feature_refs,
+                            asked,
+                            time,
+                            full_feature_names,
+                            known,
+                        )
+                        for view in feature_views
+                    ),
+                ],
+                how="horizontal",
+            )
+
+        times = entities.select(_utc(pl.col(time), entities.schema[time]))[time]
+        return AsofRetrievalJob(
+            compute,
+            full_feature_names=full_feature_names,
+            on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(
+                feature_refs, project, registry
+            ),
+            metadata=RetrievalMetadata(
+                features=feature_refs,
+                keys=[name for name in entities.columns if name != time],
+                min_event_timestamp=times.min(),  # type: ignore[arg-type]
+                max_event_timestamp=times.max(),  # type: ignore[arg-type]
+            ),
+        )
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> RetrievalJob:
+        """The newest row of each key with an event in [start, end], the newest created among those."""
+        order = [
+            timestamp_field,
+            *([created_timestamp_column] if created_timestamp_column else []),
+        ]
+
+        def compute() -> pl.DataFrame:
+            rows = _interval(
+                config, data_source, join_key_columns, feature_name_columns, timestamp_field,
+                created_timestamp_column, start_date, end_date,
+            )  # fmt: skip
+            rows = rows.sort(order, nulls_last=False, maintain_order=True)
+            return rows.unique(join_key_columns, keep="last", maintain_order=True)
+
+        return AsofRetrievalJob(compute, full_feature_names=False)
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """Every row with an event in [start, end]."""
+        return AsofRetrievalJob(
+            lambda: _interval(
+                config, data_source, join_key_columns, feature_name_columns, timestamp_field,
+                created_timestamp_column, start_date, end_date,
+            ),
+            full_feature_names=False,
+        )  # fmt: skip
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Not offered yet."""
+        raise NotImplementedError("the as-of store does not take logged features yet")
+
+
+def _entities(entity_df: Any) -> pl.DataFrame:
+    if isinstance(entity_df, pl.DataFrame):
+        return entity_df
+    if isinstance(entity_df, pd.DataFrame):
+        return pl.from_pandas(entity_df.reset_index(drop=True))
+    if isinstance(entity_df, pa.Table):
+        table = pl.from_arrow(entity_df)
+        assert isinstance(table, pl.DataFrame)
+        return table
+    if isinstance(entity_df, str) and entity_df.endswith(".parquet"):
+        return pl.read_parquet(entity_df)
+    raise ValueError(
+        f"entity_df is a {type(entity_df).__name__}; the as-of store takes a pandas, Polars or Arrow "
+        "table, or the path of a .parquet file"
+    )
+
+
+def _time_column(entities: pl.DataFrame) -> str:
+    if "event_timestamp" in entities.columns:
+        return "event_timestamp"
+    times = [name for name, dtype in entities.schema.items() if dtype == pl.Datetime]
+    if len(times) == 1:
+        return times[0]
+    raise ValueError(
+        f"entity_df has no event_timestamp and {len(times)} datetime columns {times}; its columns: "
+        f"{entities.columns}"
+    )
+
+
+def _utc(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The column as UTC microseconds; a naive time is UTC."""
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
+        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return column.cast(_UTC_US)
+
+
+def _scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
+    assert isinstance(source, FileSource)
+    path = Path(source.path)
+    if not path.is_absolute() and config.repo_path is not None:
+        path = Path(config.repo_path) / path
+    if not path.exists():
+        raise FileNotFoundError(f"{source.name}: {path} does not exist")
+    pattern = path / "**" / "*.parquet" if path.is_dir() else path
+    return pl.scan_parquet(pattern, hive_partitioning=False)
+
+
+def _joined(
+    config: RepoConfig,
+    view: FeatureView,
+    feature_refs: Sequence[str],
+    entities: pl.DataFrame,
+    time: str,
+    full_feature_names: bool,
+    as_known_at: bool,
+) -> pl.DataFrame:
+    """The requested features of one view, a row an entity row."""
+    name = view.projection.name_to_use()
+    wanted = [
+        ref.split(":", 1)[1] for ref in feature_refs if ref.startswith(f"{name}:")
+    ]
+    source = view.batch_source
+    assert source is not None
+    backwards = {feature: column for column, feature in source.field_mapping.items()}
+    key_map = view.projection.join_key_map
+    key_names = [column.name for column in view.entity_columns]
+    rows = _scan(config, source)
+    schema = rows.collect_schema()
+    needed = [backwards.get(n, n) for n in (*key_names, *wanted)]
+    if missing := [n for n in (*needed, source.timestamp_field) if n not in schema]:
+        raise ValueError(
+            f"{view.name}: its source has no column {missing}; it has {schema.names()}"
+        )
+    created = source.created_timestamp_column
+    keys = [f"__key_{i}" for i in range(len(key_names))]
+    features = rows.select(
+        *(
+            pl.col(backwards.get(k, k)).alias(key)
+            for k, key in zip(key_names, keys, strict=True)
+        ),
+        _utc(pl.col(source.timestamp_field), schema[source.timestamp_field]).alias(
+            TIME
+        ),
+        (
+            _utc(pl.col(created), schema[created]) if created else pl.lit(None, _UTC_US)
+        ).alias(CREATED),
+        *(pl.col(backwards.get(n, n)).alias(f"__value_{n}") for n in wanted),
+    )
+    features = _in_reach(features, entities[time], view.ttl)
+    asks = entities.select(
+        *(
+            pl.col(key_map.get(k, k)).alias(key)
+            for k, key in zip(key_names, keys, strict=True)
+        ),
+        time,
+    )
+    for k, key in zip(key_names, keys, strict=True):
+        have, want = asks.schema[key], features.schema[key]
+        if have != want:
+            raise ValueError(
+                f"{view.name}: key {k!r} is {have} in the entity rows and {want} in the source"
+            )
+    return point_in_time(
+        asks,
+        features,
+        keys,
+        time,
+        view.ttl,
+        {f"__value_{n}": f"{name}__{n}" if full_feature_names else n for n in wanted},
+        as_known_at=as_known_at,
+    )
+
+
+def _in_reach(features: pl.LazyFrame, times: pl.Series, ttl: Any) -> pl.DataFrame:
+    """The feature rows that some entity row could see."""
+    if times.null_count() < len(times):
+        features = features.filter(pl.col(TIME) <= times.max())
+        if ttl:
+            features = features.filter(pl.col(TIME) >= times.min() - ttl)
+    return features.collect()
+
+
+def _interval(
+    config: RepoConfig,
+    data_source: DataSource,
+    join_key_columns: list[str],
+    feature_name_columns: list[str],
+    timestamp_field: str,
+    created_timestamp_column: str | None,
+    start_date: datetime | None,
+    end_date: datetime | None,
+) -> pl.DataFrame:
+    rows = _scan(config, data_source)
+    schema = rows.collect_schema()
+    times = [
+        timestamp_field,
+        *([created_timestamp_column] if created_timestamp_column else []),
+    ]
+    columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
+    rows = rows.select(
+        *(pl.col(c) for c in columns if c not in times),
+        *(_utc(pl.col(c), schema[c]) for c in times),
+    )
+    if start_date is not None:
+        rows = rows.filter(pl.col(timestamp_field) >= _aware(start_date))
+    if end_date is not None:
+        rows = rows.filter(pl.col(timestamp_field) <= _aware(end_date))
+    found = rows.collect()
+    return (
+        found
+        if join_key_columns
+        else found.with_columns(pl.lit("").alias("__dummy_id"))
+    )
+
+
+def _aware(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
