@@ -37,13 +37,22 @@ def figures(
     (ROC with one class, a band without a continuous target) is left out.
     """
     files: dict[str, bytes] = {}
-    data: dict[str, list[dict[str, Any]]] = {"roc": [], "calibration": [], "importance": []}
+    data: dict[str, list[dict[str, Any]]] = {
+        "roc": [],
+        "calibration": [],
+        "importance": [],
+    }
     for task, judged in rows.items():
         if metrics[task]["auc"] is not None:
             curves = _roc(judged)
             files[f"roc_{task}.png"] = _draw_roc(task, curves, metrics[task])
             data["roc"] += [
-                {"task": task, "score": name, "false_positive_rate": x, "true_positive_rate": y}
+                {
+                    "task": task,
+                    "score": name,
+                    "false_positive_rate": x,
+                    "true_positive_rate": y,
+                }
                 for name, (false, true) in curves.items()
                 for x, y in zip(false.tolist(), true.tolist(), strict=True)
             ]
@@ -52,8 +61,12 @@ def figures(
         data["calibration"] += [{"task": task} | one for one in bins]
         gains = importance(bundle, task)
         files[f"importance_{task}.png"] = _draw_importance(task, gains)
-        data["importance"] += [{"task": task, "feature": n, "gain_share": s} for n, s in gains]
-        files[f"confusion_{task}.png"] = _draw_confusion(task, metrics[task]["confusion"])
+        data["importance"] += [
+            {"task": task, "feature": n, "gain_share": s} for n, s in gains
+        ]
+        files[f"confusion_{task}.png"] = _draw_confusion(
+            task, metrics[task]["confusion"]
+        )
         if judged.band is not None:
             files[f"band_{task}.png"] = _draw_band(task, judged, frames[task])
     for name, content in data.items():
@@ -66,8 +79,14 @@ def importance(bundle: Bundle, task: str) -> list[tuple[str, float]]:
     booster = lgb.Booster(model_str=bundle.tasks[task].classifier)
     gains = booster.feature_importance("gain")
     total = float(gains.sum()) or 1.0
-    ranked = sorted(zip(bundle.features, gains, strict=True), key=lambda pair: (-pair[1], pair[0]))
-    return [(name, float(gain) / total) for name, gain in ranked[:SHOWN_FEATURES] if gain > 0]
+    ranked = sorted(
+        zip(bundle.features, gains, strict=True), key=lambda pair: (-pair[1], pair[0])
+    )
+    return [
+        (name, float(gain) / total)
+        for name, gain in ranked[:SHOWN_FEATURES]
+        if gain > 0
+    ]
 
 
 def _roc(judged: Judged) -> dict[str, tuple[Floats, Floats]]:
@@ -83,7 +102,9 @@ def _roc(judged: Judged) -> dict[str, tuple[Floats, Floats]]:
     for name, (label, score) in scores.items():
         false, true, _ = roc_curve(label, score)
         place = np.linspace(0, 1, POINTS)
-        grid = np.interp(place, np.linspace(0, 1, len(false)), np.arange(len(false))).astype(int)
+        grid = np.interp(
+            place, np.linspace(0, 1, len(false)), np.arange(len(false))
+        ).astype(int)
         curves[name] = (false[grid], true[grid])
     return curves
 
@@ -128,7 +149,11 @@ def _draw_roc(
     figure, axes = _axes(
         f"{task}: ROC on unseen sessions", "false positive rate", "true positive rate"
     )
-    keys = {"model": "auc", "radio only": "auc_radio_only", "persistence": "auc_persistence"}
+    keys = {
+        "model": "auc",
+        "radio only": "auc_radio_only",
+        "persistence": "auc_persistence",
+    }
     colours = {"model": MODEL, "radio only": RADIO, "persistence": NAIVE}
     for name, (false, true) in curves.items():
         label = f"{name}, AUC {metrics[keys[name]]:.3f}"
@@ -138,16 +163,28 @@ def _draw_roc(
     return _png(figure)
 
 
-def _draw_reliability(task: str, bins: list[dict[str, float]], metrics: dict[str, Any]) -> bytes:
-    figure, axes = _axes(f"{task}: reliability", "forecast probability", "observed share")
+def _draw_reliability(
+    task: str, bins: list[dict[str, float]], metrics: dict[str, Any]
+) -> bytes:
+    figure, axes = _axes(
+        f"{task}: reliability", "forecast probability", "observed share"
+    )
     rows = np.array([one["rows"] for one in bins], dtype=np.float64)
     forecast = [one["forecast"] for one in bins]
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--")
     axes.plot(forecast, [one["observed"] for one in bins], color=MODEL, linewidth=1.2)
     axes.scatter(
-        forecast, [one["observed"] for one in bins], s=20 + 160 * rows / rows.max(), color=MODEL
+        forecast,
+        [one["observed"] for one in bins],
+        s=20 + 160 * rows / rows.max(),
+        color=MODEL,
     )
-    axes.axhline(metrics["positives"] / metrics["rows"], color=NAIVE, linewidth=0.8, linestyle=":")
+    axes.axhline(
+        metrics["positives"] / metrics["rows"],
+        color=NAIVE,
+        linewidth=0.8,
+        linestyle=":",
+    )
     axes.text(
         0.02, 0.96, f"ECE {metrics['ece']:.3f}, Brier {metrics['brier']:.3f}\ndotted: class rate; "
         "dot size: rows", transform=axes.transAxes, va="top", fontsize=8, color=INK,
@@ -156,7 +193,9 @@ def _draw_reliability(task: str, bins: list[dict[str, float]], metrics: dict[str
 
 
 def _draw_importance(task: str, gains: list[tuple[str, float]]) -> bytes:
-    figure, axes = _axes(f"{task}: what the model looks at", "share of split gain", "", width=7.2)
+    figure, axes = _axes(
+        f"{task}: what the model looks at", "share of split gain", "", width=7.2
+    )
     names = [name for name, _ in reversed(gains)]
     axes.barh(names, [share for _, share in reversed(gains)], color=MODEL, height=0.7)
     axes.grid(axis="y", visible=False)
@@ -209,7 +248,13 @@ def _draw_band(task: str, judged: Judged, frame: pl.DataFrame) -> bytes:
     )
     band, value = judged.band[chosen], judged.value[chosen]
     axes.fill_between(
-        seconds, band[:, 0], band[:, 2], color=MODEL, alpha=0.2, linewidth=0, label="p10 to p90"
+        seconds,
+        band[:, 0],
+        band[:, 2],
+        color=MODEL,
+        alpha=0.2,
+        linewidth=0,
+        label="p10 to p90",
     )
     axes.plot(seconds, band[:, 1], color=MODEL, linewidth=1.2, label="p50")
     axes.plot(seconds, value, color=INK, linewidth=0.9, label="came true")

@@ -193,12 +193,9 @@ def share_prbs(
     got = first + base + unmet * ratio[slot]
     others_got = others_base + others_unmet * ratio
     busy = np.minimum(SHARED_CHANNEL + total(got) + others_got, 1.0)
-    # a flow that asked for less than it might have had can still empty its queue faster
-    spare = np.maximum(1.0 - busy, 0.0)[slot]
-    headroom = np.where(
-        guaranteed, np.minimum(GUARANTEED_MOST, got + rest[slot] * 0.5), got + spare
-    )
-    could = np.where(served, np.minimum(np.maximum(got, headroom), ONE_UE_MOST), 0.0)
+    # what nobody wants now is there for all alike, should they send more than they meant to
+    spare = np.maximum(1.0 - busy, 0.0) / np.maximum(total(served.astype(np.float64)), 1.0)
+    could = np.where(served, np.minimum(got + spare[slot], ONE_UE_MOST), 0.0)
     return Shares(could=could, busy=busy, others=others_got)
 
 
@@ -227,7 +224,7 @@ def serve(
     off, and is slow to follow a fall of the capacity. The others send what they offer.
     """
     room_mb = np.maximum(capacity, 0.5) * buffer_ms / 1000.0
-    grows = queue_mb + random.uniform(0.02, 0.25, capacity.size) * room_mb
+    grows = queue_mb + random.uniform(0.0, 0.08, capacity.size) * room_mb
     elastic = np.where(active, grows, 0.0)
     pending = np.where(full_buffer, elastic + capacity, queue_mb + np.where(active, offered, 0.0))
     sent = np.minimum(capacity, pending)
@@ -285,7 +282,7 @@ def loss_ratio(
     random: np.random.Generator,
 ) -> Array:
     """Share of a second's packets that are lost, 0..1; all of them without a cell."""
-    residual = 2e-4 + 0.10 / (1.0 + np.exp((np.nan_to_num(sinr, nan=-20.0) + 5.5) / 1.2))
+    residual = 1e-5 + 0.10 / (1.0 + np.exp((np.nan_to_num(sinr, nan=-20.0) + 5.5) / 1.2))
     share = np.clip(residual + flow.dropped + 0.3 * gap_s, 0.0, 1.0)
     bits = 8.0 * services.column("packet_bytes")[profile]
     packets = np.maximum(1, np.rint(flow.sent_mbps * 1e6 / bits)).astype(np.int64)

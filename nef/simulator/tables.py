@@ -91,7 +91,9 @@ def _radio(trace: Trace, tick: Ints, session: Ints, serving: Ints) -> dict[str, 
     for name, (low, high) in limits.items():
         columns[name] = np.clip(columns[name], low, high)
     for name in ("rsrp_dbm", "rsrq_db", "sinr_db", "rssi_dbm"):
-        columns[name] = np.round(columns[name] * 2.0) / 2.0  # half a dB: TS 38.133, 10.1.11.1
+        columns[name] = (
+            np.round(columns[name] * 2.0) / 2.0
+        )  # half a dB, as RSRQ and SINR are reported: TS 38.133, 10.1.11
     return {"rat": np.full(tick.size, "NR"), **columns}
 
 
@@ -156,7 +158,9 @@ def _flow(
     bits = 8.0 * services.column("packet_bytes")[profile]
     received = down * 1e6 / bits
     lost = np.where(loss < 1.0, received * loss / np.maximum(1.0 - loss, 1e-9), np.nan)
-    up_lost = random.binomial(np.rint(up * 1e6 / bits).astype(np.int64), 2e-4 + 0.02 * blocks**2)
+    up_lost = random.binomial(
+        np.rint(up * 1e6 / bits).astype(np.int64), 1e-5 + 0.02 * np.maximum(blocks - 0.15, 0.0) ** 2
+    )
     full_buffer = services.column("full_buffer")[profile] > 0
     return {
         "five_qi": np.array([p.five_qi for p in PROFILES])[profile],

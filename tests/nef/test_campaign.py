@@ -1,6 +1,7 @@
 """A whole campaign: contracts, truth across tables, determinism, and labels worth learning."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,17 +16,19 @@ SMALL = SimulatorParams(ues=8, concurrent=4, sessions=2, minutes=6, spread_hours
 
 
 @pytest.fixture(scope="module")
-def campaign():
+def campaign() -> dict[str, Any]:
     return clean(SimulatorParams())
 
 
 @pytest.fixture(scope="module")
-def spoilt():
+def spoilt() -> dict[str, Any]:
     return simulate()
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_is_exactly_its_contracts(spoilt, campaign, name):
+def test_a_table_is_exactly_its_contracts(
+    spoilt: dict[str, Any], campaign: dict[str, Any], name: str
+) -> None:
     assert dict(spoilt[name].schema) == dtypes(name)
     admitted, failure = TABLES[name].filter(campaign[name])
     assert failure.counts() == {}
@@ -33,7 +36,9 @@ def test_a_table_is_exactly_its_contracts(spoilt, campaign, name):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_gate_admits_nearly_all_and_refuses_only_what_was_injected(spoilt, campaign, name):
+def test_the_gate_admits_nearly_all_and_refuses_only_what_was_injected(
+    spoilt: dict[str, Any], campaign: dict[str, Any], name: str
+) -> None:
     table = spoilt[name]
     admitted, failure = TABLES[name].filter(table)
     assert 0.97 <= admitted.height / table.height < 1.0
@@ -46,13 +51,15 @@ def test_the_gate_admits_nearly_all_and_refuses_only_what_was_injected(spoilt, c
     assert untouched.height == skewed.height
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
     once, again, other = (simulate(SMALL), simulate(SMALL), simulate(SimulatorParams(seed=2)))
     assert all(once[name].equals(again[name]) for name in TABLES)
     assert not any(once[name].equals(other[name]) for name in TABLES)
 
 
-def test_the_default_is_of_the_size_that_the_data_path_expects(campaign):
+def test_the_default_is_of_the_size_that_the_data_path_expects(
+    campaign: dict[str, Any],
+) -> None:
     assert 60_000 <= campaign["ue_radio"].height <= 90_000
     assert campaign["ue_radio"]["session_id"].n_unique() == 288
     assert campaign["ue_radio"]["ue_id"].n_unique() == 48
@@ -63,7 +70,9 @@ def test_the_default_is_of_the_size_that_the_data_path_expects(campaign):
     assert 3 <= per_second <= 4
 
 
-def test_sessions_of_a_ue_lie_at_least_five_minutes_apart(campaign):
+def test_sessions_of_a_ue_lie_at_least_five_minutes_apart(
+    campaign: dict[str, Any],
+) -> None:
     spans = (
         campaign["ue_radio"]
         .group_by("ue_id", "session_id")
@@ -75,7 +84,9 @@ def test_sessions_of_a_ue_lie_at_least_five_minutes_apart(campaign):
     assert spans["gap"].min() >= timedelta(minutes=5)
 
 
-def test_a_handover_goes_to_a_cell_that_was_stronger_by_the_hysteresis(campaign):
+def test_a_handover_goes_to_a_cell_that_was_stronger_by_the_hysteresis(
+    campaign: dict[str, Any],
+) -> None:
     handovers = campaign["network_event"].filter(pl.col("kind") == "nr_handover")
     before = (
         campaign["ue_neighbour"]
@@ -95,7 +106,7 @@ def test_a_handover_goes_to_a_cell_that_was_stronger_by_the_hysteresis(campaign)
     assert seen["rsrp_offset_db"].min() >= 2.5 - 0.05  # reported to a tenth
 
 
-def test_the_serving_cell_changes_only_by_an_event(campaign):
+def test_the_serving_cell_changes_only_by_an_event(campaign: dict[str, Any]) -> None:
     radio = campaign["ue_radio"].sort("session_id", "event_timestamp")
     served = radio.filter(pl.col("cell_id").is_not_null()).with_columns(
         before=pl.col("cell_id").shift(1).over("session_id")
@@ -108,7 +119,9 @@ def test_the_serving_cell_changes_only_by_an_event(campaign):
     assert (events["from_cell_id"] != events["to_cell_id"]).all()
 
 
-def test_neighbours_are_ranked_and_the_first_is_the_serving_cell(campaign):
+def test_neighbours_are_ranked_and_the_first_is_the_serving_cell(
+    campaign: dict[str, Any],
+) -> None:
     neighbours = campaign["ue_neighbour"].join(
         campaign["ue_radio"].select("ue_id", "event_timestamp", serving="cell_id"),
         on=["ue_id", "event_timestamp"],
@@ -123,7 +136,7 @@ def test_neighbours_are_ranked_and_the_first_is_the_serving_cell(campaign):
     assert falls
 
 
-def test_without_a_cell_nothing_is_measured_or_received(campaign):
+def test_without_a_cell_nothing_is_measured_or_received(campaign: dict[str, Any]) -> None:
     lost = campaign["ue_radio"].filter(pl.col("cell_id").is_null())
     assert lost.height > 0
     assert lost["sinr_db"].null_count() == lost["rsrp_dbm"].null_count() == lost.height
@@ -131,7 +144,7 @@ def test_without_a_cell_nothing_is_measured_or_received(campaign):
     assert flow["downlink_mbps"].max() == 0.0 and flow["packet_loss_ratio"].min() == 1.0
 
 
-def test_full_buffer_alone_tells_the_capacity(campaign):
+def test_full_buffer_alone_tells_the_capacity(campaign: dict[str, Any]) -> None:
     flow = campaign["ue_flow"]
     full = flow["traffic"].cast(str) == "full_buffer"
     assert (flow["downlink_capacity_mbps"].is_not_null() == full).all()
@@ -140,7 +153,7 @@ def test_full_buffer_alone_tells_the_capacity(campaign):
     assert set(full_flow["five_qi"]) <= {6, 9}
 
 
-def test_requests_ask_for_what_their_5qi_promises(campaign):
+def test_requests_ask_for_what_their_5qi_promises(campaign: dict[str, Any]) -> None:
     requests = campaign["qos_request"]
     assert requests["five_qi"].n_unique() == 6
     for five_qi, rows in requests.group_by("five_qi"):
@@ -149,7 +162,7 @@ def test_requests_ask_for_what_their_5qi_promises(campaign):
         assert set(rows["requested_loss_ratio"]) == {max(standard.packet_error_rate, 0.01)}
 
 
-def met(campaign):
+def met(campaign: dict[str, Any]) -> Any:
     """Requests with 10 s of their session left: whether these were as asked for."""
     flow = campaign["ue_flow"].select(
         "session_id", "downlink_mbps", "downlink_delay_ms", "packet_loss_ratio",
@@ -175,7 +188,9 @@ def met(campaign):
     )
 
 
-def test_requests_are_met_often_but_not_always_in_every_class(campaign):
+def test_requests_are_met_often_but_not_always_in_every_class(
+    campaign: dict[str, Any],
+) -> None:
     requests = met(campaign)
     assert 0.4 <= requests["met"].mean() <= 0.85
     by_class = requests.group_by("five_qi").agg(pl.col("met").mean())
@@ -193,6 +208,6 @@ def test_requests_are_met_often_but_not_always_in_every_class(campaign):
         ({"spread_hours": 1.0}, "do not fit into spread_hours: 1.0"),
     ],
 )
-def test_a_campaign_that_cannot_be_is_refused(wrong, says):
+def test_a_campaign_that_cannot_be_is_refused(wrong: Any, says: Any) -> None:
     with pytest.raises(QosError, match=says):
         SimulatorParams(**wrong)

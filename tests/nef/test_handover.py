@@ -1,5 +1,7 @@
 """Event A3 second by second, radio-link failure, and an obvious oracle of both timers."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,9 @@ from nef.simulator import handover
 YES, NO = np.array([True]), np.array([False])
 
 
-def walk(levels, sinr=10.0, hysteresis=2.5, trigger=1, seed=0):
+def walk(
+    levels: Any, sinr: float = 10.0, hysteresis: float = 2.5, trigger: int = 1, seed: int = 0
+) -> Any:
     """Serving cell before each second's decision, and the events, of one UE; levels: (s, cells)."""
     levels = np.asarray(levels, dtype=float)
     state = handover.Attachment.nobody(1, levels.shape[1])
@@ -22,40 +26,45 @@ def walk(levels, sinr=10.0, hysteresis=2.5, trigger=1, seed=0):
     return serving, [(tick, kind, int(a[0]), int(b[0])) for tick, kind, _, a, b in state.events]
 
 
-def test_a_session_begins_on_the_strongest_cell():
+def test_a_session_begins_on_the_strongest_cell() -> None:
     assert walk([[-90, -80, -85]])[0] == [1]
 
 
-def test_a_neighbour_better_for_the_time_to_trigger_takes_over():
+def test_a_neighbour_better_for_the_time_to_trigger_takes_over() -> None:
     serving, events = walk([[-80, -90]] + [[-90, -80]] * 3)
     assert serving == [0, 0, 0, 1]
     assert events == [(2, "nr_handover", 0, 1)]
 
 
-def test_within_the_hysteresis_nothing_happens():
+def test_within_the_hysteresis_nothing_happens() -> None:
     assert walk([[-80, -90]] + [[-80, -77.6]] * 9)[1] == []
 
 
-def test_a_neighbour_that_falls_back_starts_its_timer_again():
+def test_a_neighbour_that_falls_back_starts_its_timer_again() -> None:
     up, down = [-90, -80], [-80, -90]
     assert walk([down, up, down, up, down, up, down])[1] == []
 
 
-def test_each_neighbour_has_a_timer_of_its_own():
+def test_each_neighbour_has_a_timer_of_its_own() -> None:
     levels = [[-80, -99, -99], [-90, -80, -99], [-90, -99, -80], [-90, -80, -99], [-90, -99, -80]]
     assert walk(levels)[1] == []
 
 
-def test_trigger_time_0_hands_over_at_once():
+def test_after_a_handover_all_timers_start_again() -> None:
+    levels = [[-80, -99, -99], [-90, -80, -99]] + [[-90, -80, -70]] * 3
+    assert [tick for tick, *_ in walk(levels)[1]] == [2, 4]
+
+
+def test_trigger_time_0_hands_over_at_once() -> None:
     assert walk([[-80, -90], [-90, -80]], trigger=0)[1] == [(1, "nr_handover", 0, 1)]
 
 
-def test_ping_pong_is_possible():
+def test_ping_pong_is_possible() -> None:
     levels = [[-80, -90]] + [[-90, -80]] * 2 + [[-80, -90]] * 2
     assert [kind for _, kind, _, _ in walk(levels)[1]] == ["nr_handover"] * 2
 
 
-def test_three_seconds_out_of_sync_drop_the_ue_and_it_comes_back_where_it_is_loudest():
+def test_three_seconds_out_of_sync_drop_the_ue_and_it_comes_back_where_it_is_loudest() -> None:
     levels = [[-80, -90]] * 3 + [[-90, -80]] * 6
     serving, events = walk(levels, sinr=-9.0)
     assert events[0] == (2, "radio_link_failure", 0, handover.NOBODY)
@@ -66,8 +75,9 @@ def test_three_seconds_out_of_sync_drop_the_ue_and_it_comes_back_where_it_is_lou
     assert events[1] == (2 + away, "cell_change", 0, 1)
 
 
-def obvious_a3(levels, hysteresis, trigger):
-    serving, held, events = int(np.argmax(levels[0])), {}, []
+def obvious_a3(levels: Any, hysteresis: float, trigger: int) -> Any:
+    held: dict[int, int] = {}
+    serving, events = int(np.argmax(levels[0])), []
     for tick, row in enumerate(levels):
         for cell, level in enumerate(row):
             better = level > row[serving] + hysteresis
@@ -89,7 +99,7 @@ levels = st.integers(2, 5).flatmap(
 
 @given(levels, st.sampled_from([0.5, 2.5, 4.0]), st.integers(0, 3))
 @settings(max_examples=150)
-def test_the_vectors_agree_with_two_loops(rows, hysteresis, trigger):
+def test_the_vectors_agree_with_two_loops(rows: Any, hysteresis: float, trigger: int) -> None:
     events = walk(rows, hysteresis=hysteresis, trigger=trigger)[1]
     assert events == obvious_a3(rows, hysteresis, trigger)
     for tick, _, source, target in events:

@@ -1,5 +1,7 @@
 """Background load: a day's pattern, bursts, and never outside 0..1."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,21 +11,21 @@ from nef.simulator import load
 
 @given(st.integers(0, 1000), st.floats(0.1, 5.0))
 @settings(max_examples=10)
-def test_demand_is_a_share(seed, scale):
+def test_demand_is_a_share(seed: int, scale: Any) -> None:
     made = load.background(np.array([3.0, 20.0]), 6, 50, scale, np.random.default_rng(seed))
     assert made.demand.shape == made.users.shape == (50, 2, 6)
     assert made.demand.min() > 0.0 and made.demand.max() <= 1.0
     assert made.users.min() >= 0.0
 
 
-def test_nights_are_quiet_offices_peak_by_day_and_homes_in_the_evening():
+def test_nights_are_quiet_offices_peak_by_day_and_homes_in_the_evening() -> None:
     hour = np.arange(0.0, 24.0, 0.25)
     offices, homes = load.daily(hour, np.array(1.0)), load.daily(hour, np.array(0.0))
     assert 14.5 <= hour[offices.argmax()] <= 16.0 and hour[homes.argmax()] == 20.5
     assert offices[16] < 0.3 * offices.max() and homes[16] < 0.5 * homes.max()
 
 
-def test_bursts_come_and_go():
+def test_bursts_come_and_go() -> None:
     made = load.background(np.full(1, 4.0), 20, 600, 1.0, np.random.default_rng(2))
     jumps = np.diff(made.demand, axis=0)
     assert (jumps > 0.2).sum() > 20 and (jumps < -0.2).sum() > 20

@@ -1,5 +1,7 @@
 """Tracks stay in the area and move as fast as they say."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ CENTRE = np.array([100.0, -50.0])
 
 @given(st.integers(0, 10_000), st.floats(250.0, 2000.0))
 @settings(max_examples=20)
-def test_nobody_leaves_the_area_or_jumps(seed, radius):
+def test_nobody_leaves_the_area_or_jumps(seed: int, radius: Any) -> None:
     made = mobility.tracks(40, 120, CENTRE, radius, np.random.default_rng(seed))
     away = np.hypot(made.east_m - CENTRE[0], made.north_m - CENTRE[1])
     assert away.max() <= radius + 2 * mobility.BLOCK_M
@@ -22,7 +24,7 @@ def test_nobody_leaves_the_area_or_jumps(seed, radius):
     assert step[:, ~turning] == pytest.approx(made.speed_mps[:-1, ~turning], abs=1e-6)
 
 
-def test_static_stand_and_manhattan_keep_to_the_streets():
+def test_static_stand_and_manhattan_keep_to_the_streets() -> None:
     made = mobility.tracks(200, 300, np.zeros(2), 800.0, np.random.default_rng(5))
     static, streets = made.kind == 0, made.kind == 3
     assert static.any() and streets.any()

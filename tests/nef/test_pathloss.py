@@ -1,5 +1,7 @@
 """Path loss and line of sight against values computed by hand from TR 38.901."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,18 +25,22 @@ NLOS = [
 
 
 @pytest.mark.parametrize(("scenario", "metres", "ghz", "expected"), LOS)
-def test_line_of_sight_loss_is_that_of_table_7_4_1(scenario, metres, ghz, expected):
+def test_line_of_sight_loss_is_that_of_table_7_4_1(
+    scenario: pathloss.Scenario, metres: float, ghz: float, expected: float
+) -> None:
     loss = pathloss.los_path_loss_db(np.array([metres]), ghz, scenario)
     assert loss[0] == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize(("scenario", "metres", "ghz", "expected"), NLOS)
-def test_loss_without_sight_is_that_of_table_7_4_1(scenario, metres, ghz, expected):
+def test_loss_without_sight_is_that_of_table_7_4_1(
+    scenario: pathloss.Scenario, metres: float, ghz: float, expected: float
+) -> None:
     loss = pathloss.nlos_path_loss_db(np.array([metres]), ghz, scenario)
     assert loss[0] == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_two_slopes_meet_at_the_breakpoint():
+def test_the_two_slopes_meet_at_the_breakpoint() -> None:
     around = pathloss.los_path_loss_db(np.array([560.0, 560.001]), 3.5, "UMa")
     assert around[1] - around[0] == pytest.approx(0.0, abs=0.02)
 
@@ -48,7 +54,9 @@ def test_the_two_slopes_meet_at_the_breakpoint():
         ("UMi", 100.0, 0.18 + 0.82 * np.exp(-100 / 36)),
     ],
 )
-def test_sight_has_the_probability_of_table_7_4_2(scenario, metres, expected):
+def test_sight_has_the_probability_of_table_7_4_2(
+    scenario: pathloss.Scenario, metres: float, expected: float
+) -> None:
     assert pathloss.los_probability(np.array([metres]), scenario)[0] == pytest.approx(expected)
 
 
@@ -57,7 +65,9 @@ scenarios = st.sampled_from(["UMa", "UMi"])
 
 
 @given(metres, metres, scenarios, st.floats(0.5, 30.0))
-def test_farther_is_never_seen_or_heard_better(one, other, scenario, ghz):
+def test_farther_is_never_seen_or_heard_better(
+    one: Any, other: Any, scenario: pathloss.Scenario, ghz: float
+) -> None:
     near, far = np.array([min(one, other)]), np.array([max(one, other)])
     assert pathloss.los_probability(far, scenario) <= pathloss.los_probability(near, scenario)
     for loss in (pathloss.los_path_loss_db, pathloss.nlos_path_loss_db):
@@ -66,14 +76,16 @@ def test_farther_is_never_seen_or_heard_better(one, other, scenario, ghz):
 
 
 @given(metres, scenarios, st.floats(0.5, 30.0))
-def test_walls_never_help(ground, scenario, ghz):
+def test_walls_never_help(ground: Any, scenario: pathloss.Scenario, ghz: float) -> None:
     ground = np.array([ground])
     seen = pathloss.los_path_loss_db(ground, ghz, scenario)
     assert pathloss.nlos_path_loss_db(ground, ghz, scenario) >= seen
 
 
 @given(metres, scenarios)
-def test_soft_sight_is_in_sight_as_often_as_the_table_says(ground, scenario):
+def test_soft_sight_is_in_sight_as_often_as_the_table_says(
+    ground: Any, scenario: pathloss.Scenario
+) -> None:
     gaussian = np.random.default_rng(1).standard_normal(20_000)
     soft = pathloss.los_softness(np.full(20_000, ground), gaussian, 3.5, scenario)
     assert soft.min() >= 0.0 and soft.max() <= 1.0

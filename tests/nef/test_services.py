@@ -1,5 +1,7 @@
 """Requests and the traffic that follows them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from schemas.five_qi import FIVE_QIS
 
 
 @pytest.fixture(scope="module")
-def asked():
+def asked() -> Any:
     profile = np.repeat(np.arange(len(services.PROFILES)), 20)
     first = np.arange(profile.size) % 30
     return profile, first, services.requests(
@@ -16,7 +18,7 @@ def asked():
     )  # fmt: skip
 
 
-def test_every_profile_is_a_standard_5qi_and_guarantees_are_the_tables():
+def test_every_profile_is_a_standard_5qi_and_guarantees_are_the_tables() -> None:
     assert {profile.five_qi for profile in services.PROFILES} <= set(FIVE_QIS)
     named = {
         p.five_qi for p, gbr in zip(services.PROFILES, services.GUARANTEED, strict=True) if gbr
@@ -25,7 +27,7 @@ def test_every_profile_is_a_standard_5qi_and_guarantees_are_the_tables():
     assert sum(profile.share for profile in services.PROFILES) == pytest.approx(1.0)
 
 
-def test_requests_come_every_5_to_10_seconds_within_the_session(asked):
+def test_requests_come_every_5_to_10_seconds_within_the_session(asked: Any) -> None:
     profile, first, made = asked
     for session in range(profile.size):
         ticks = made.tick[made.session == session]
@@ -34,7 +36,7 @@ def test_requests_come_every_5_to_10_seconds_within_the_session(asked):
         assert ticks.max() < first[session] + 200 and ticks.size >= 19
 
 
-def test_an_application_offers_more_than_it_asked_for_while_it_counts(asked):
+def test_an_application_offers_more_than_it_asked_for_while_it_counts(asked: Any) -> None:
     profile, _, made = asked
     offered = services.offered_mbps(made, profile, 240, np.random.default_rng(2))
     mean = np.array(

@@ -1,12 +1,14 @@
 """Hexagons and the sector's pattern."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from nef.simulator import topology
 
 
-def test_seven_sites_are_a_hexagon_around_the_first():
+def test_seven_sites_are_a_hexagon_around_the_first() -> None:
     sites = topology.lattice(7, 500.0)
     distance = np.hypot(sites[:, 0], sites[:, 1])
     assert distance[0] == 0.0
@@ -14,7 +16,7 @@ def test_seven_sites_are_a_hexagon_around_the_first():
 
 
 @pytest.mark.parametrize("sites", [1, 4, 19, 57])
-def test_no_two_sites_are_nearer_than_the_spacing(sites):
+def test_no_two_sites_are_nearer_than_the_spacing(sites: Any) -> None:
     points = topology.lattice(sites, 300.0)
     apart = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
     assert len(points) == sites
@@ -34,18 +36,18 @@ def test_no_two_sites_are_nearer_than_the_spacing(sites):
         (360.0, 8.0, 8.0),
     ],
 )
-def test_the_pattern_is_that_of_table_7_3_1(azimuth, below, expected):
+def test_the_pattern_is_that_of_table_7_3_1(azimuth: Any, below: Any, expected: float) -> None:
     gain = topology.antenna_gain_db(np.array([azimuth]), np.array([below]))
     assert gain[0] == pytest.approx(expected)
 
 
-def test_cells_have_ids_of_their_own_in_the_test_network():
+def test_cells_have_ids_of_their_own_in_the_test_network() -> None:
     cells = topology.hexagonal(19, 500.0).cell_ids
     assert len(set(cells)) == 57
     assert cells[0] == "00101-000001001"
 
 
-def test_a_degree_of_latitude_is_111_km():
+def test_a_degree_of_latitude_is_111_km() -> None:
     latitude, longitude = topology.geographic(np.array([0.0]), np.array([111_319.49]))
     assert latitude[0] == pytest.approx(topology.REFERENCE[0] + 1.0, abs=1e-6)
     assert longitude[0] == topology.REFERENCE[1]

@@ -1,0 +1,85 @@
+"""Source to raw: canonical tables, subscribers pseudonymised and positions coarsened before the first
+write."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from nef.simulator import SimulatorParams
+from pipelines.pseudonym import pseudonymised, read_key
+from pipelines.sources.collected import Collected
+from pipelines.sources.simulator import simulator
+from pipelines.sources.table import table
+from pipelines.sources.taiwan_ho import taiwan_ho
+from pipelines.sources.ucc5g import ucc5g
+from pipelines.stage import run, write_all
+from schemas.errors import QosError
+
+
+@dataclass(frozen=True)
+class Params:
+    """source: where rows come from; mapping: the YAML of the `table` source; grid_deg: positions are
+    kept to the middle of squares of this size (0.001 deg is about 110 m of latitude)."""
+
+    source: Literal["simulator", "ucc5g", "taiwan_ho", "table"] = "simulator"
+    mapping: str = ""
+    grid_deg: float = 0.001
+    simulator: SimulatorParams = field(default_factory=SimulatorParams)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Raw tables ready to store, and what was read."""
+
+    tables: dict[str, pl.DataFrame]
+    account: dict[str, object]
+
+    def write(self, folder: Path) -> None:
+        """`<table>.parquet` each and `collect.json`."""
+        folder.mkdir(parents=True)
+        write_all(
+            [(folder / f"{name}.parquet", rows) for name, rows in self.tables.items()]
+        )
+        write_all([(folder / "collect.json", self.account)])
+
+
+def collect(params: Params) -> Raw:
+    """The raw canonical tables of the source; raises `QosError` where it has no row."""
+    if not 0 < params.grid_deg <= 1:
+        raise QosError(
+            f"params.yaml: collect.grid_deg: {params.grid_deg}, must be in (0, 1] deg"
+        )
+    found = _read(params)
+    if not any(len(rows) for rows in found.tables.values()):
+        raise QosError(f"{params.source}: empty: {found.lines} lines and not one row")
+    key = found.pseudonym_key or read_key()
+    tables = {
+        name: pseudonymised(rows, key, params.grid_deg)
+        for name, rows in found.tables.items()
+    }
+    account: dict[str, object] = {
+        "source": params.source,
+        "files": found.files,
+        "lines_read": found.lines,
+        "tables": {name: len(rows) for name, rows in tables.items()},
+        "nulls": {
+            column: dict(reasons) for column, reasons in sorted(found.nulls.items())
+        },
+    }
+    return Raw(tables, account)
+
+
+def _read(params: Params) -> Collected:
+    if params.source == "simulator":
+        return simulator(params.simulator)
+    if params.source == "ucc5g":
+        return ucc5g()
+    if params.source == "taiwan_ho":
+        return taiwan_ho()
+    return table(Path(params.mapping))
+
+
+if __name__ == "__main__":
+    run(collect)

@@ -1,0 +1,135 @@
+"""Pseudonyms of subscribers and coarse positions: what happens before anything is stored.
+
+A subscriber id (IMSI/SUPI, MSISDN/GPSI, IP or MAC address) becomes `ue-` and 20 hex digits of a keyed
+HMAC-SHA256; the key comes from $QOS_PSEUDONYM_KEY, else from `.qos/pseudonym.key`, made on first use.
+`python -m pipelines.pseudonym rotate` makes a new key: old and new pseudonyms cannot be joined.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+
+import polars as pl
+import typer
+
+from schemas.errors import QosError
+
+KEY_FILE = Path(".qos/pseudonym.key")
+KEY_VARIABLE = "QOS_PSEUDONYM_KEY"
+MIN_KEY_BYTES = 16
+
+_PREFIX = re.compile(r"^(imsi|supi|msisdn|gpsi|ue)[-:]", re.IGNORECASE)
+_MAC = r"(?<![0-9A-Za-z])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}(?![0-9A-Za-z])"
+_IPV4 = r"(?<![0-9.])(?:\d{1,3}\.){3}\d{1,3}(?![0-9.])"
+_IPV6 = r"(?<![0-9A-Za-z:])(?:[0-9A-Fa-f]{1,4}:){2,7}[0-9A-Fa-f:]{1,39}"
+_NUMBER = r"(?:(?:imsi|supi|msisdn|gpsi)-|\+)?(?<![0-9.])\d{10,16}(?![0-9.])"
+_IDENTIFIER = re.compile("|".join((_MAC, _IPV6, _IPV4, _NUMBER)), re.IGNORECASE)
+
+
+def read_key() -> bytes:
+    """The machine's key; makes one, readable by its owner only, and says so, if there is none.
+
+    Raises `QosError` for a key that is too short.
+    """
+    given = os.environ.get(KEY_VARIABLE)
+    if given is not None:
+        return _long_enough(given.encode(), f"${KEY_VARIABLE}")
+    if not KEY_FILE.exists():
+        _write_key()
+        print(
+            f"made {KEY_FILE} (mode 600): the key of the pseudonyms; keep it, or set ${KEY_VARIABLE}",
+            file=sys.stderr,
+        )
+    return _long_enough(KEY_FILE.read_bytes().strip(), str(KEY_FILE))
+
+
+def _long_enough(key: bytes, where: str) -> bytes:
+    if len(key) < MIN_KEY_BYTES:
+        raise QosError(
+            f"{where}: the key has {len(key)} bytes, at least {MIN_KEY_BYTES} are needed"
+        )
+    return key
+
+
+def _write_key() -> None:
+    KEY_FILE.parent.mkdir(parents=True, exist_ok=True)
+    beside = KEY_FILE.with_name(f".{KEY_FILE.name}.part")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+    beside.replace(KEY_FILE)
+
+
+def pseudonym(subscriber: str, key: bytes) -> str:
+    """`ue-` and 20 hex digits; equal for the spellings of one id (`imsi-…`, `+49…`, MAC with : or -)."""
+    plain = _PREFIX.sub("", subscriber.strip()).lstrip("+").lower()
+    if re.fullmatch(_MAC, plain):
+        plain = plain.replace("-", ":")
+    return "ue-" + hmac.new(key, plain.encode(), hashlib.sha256).hexdigest()[:20]
+
+
+def scrub(text: str, key: bytes) -> str:
+    """The text with everything that looks like a subscriber id replaced by its pseudonym."""
+    return _IDENTIFIER.sub(lambda found: pseudonym(found[0], key), text)
+
+
+def pseudonymised(table: pl.DataFrame, key: bytes, grid_deg: float) -> pl.DataFrame:
+    """The table with pseudonyms for ue_id, free texts scrubbed and positions on the grid's middles."""
+    changes: list[pl.Expr] = []
+    if "ue_id" in table.columns:
+        changes.append(_mapped(table["ue_id"], lambda value: pseudonym(value, key)))
+    changes += [
+        _mapped(table[name], lambda value: scrub(value, key))
+        for name in (
+            "session_id",
+            "request_id",
+            "source_file",
+            "source_text",
+            "refusal",
+        )
+        if name in table.columns
+    ]
+    changes += [
+        ((pl.col(name) / grid_deg).floor() * grid_deg + grid_deg / 2)
+        .round(9)
+        .alias(name)
+        for name in ("latitude_deg", "longitude_deg")
+        if name in table.columns
+    ]
+    return table.with_columns(changes)
+
+
+def _mapped(column: pl.Series, change: "object") -> pl.Expr:
+    values = column.drop_nulls().unique()
+    new = [change(value) for value in values]  # type: ignore[operator]
+    replaced = column.replace_strict(values, new, default=None, return_dtype=pl.String)
+    return pl.lit(replaced).alias(column.name)
+
+
+app = typer.Typer(help="The key of the pseudonyms.", add_completion=False)
+
+
+@app.command()
+def rotate() -> None:
+    """Makes a new key; run `dvc repro --force collect` afterwards, for old pseudonyms no longer match."""
+    if KEY_VARIABLE in os.environ:
+        sys.exit(f"the key comes from ${KEY_VARIABLE}: rotate it where it is set")
+    _write_key()
+    print(
+        f"new key in {KEY_FILE}; what is stored bears the old pseudonyms: "
+        "`dvc repro --force collect` and then `make run` make everything anew"
+    )
+
+
+@app.command()
+def show_path() -> None:
+    """Prints where the key comes from, never the key."""
+    print(f"${KEY_VARIABLE}" if KEY_VARIABLE in os.environ else str(KEY_FILE))
+
+
+if __name__ == "__main__":
+    app()
