@@ -29,14 +29,14 @@ Ints = NDArray[np.int64]
 class Settings:
     """How the trees grow and how the forecast is calibrated."""
 
-    learning_rate: float = 0.05
-    leaves: int = 15
+    learning_rate: float = 0.1
+    leaves: int = 31
     rows_per_leaf: int = 200  # at least; fewer on frames under 10,000 rows
-    feature_share: float = 0.5  # of the features, drawn for each tree
+    feature_share: float = 0.3  # of the features, drawn for each tree
     row_share: float = 0.7  # of the rows, drawn for each tree
     l2: float = 10.0
     bins: int = 63  # of each feature; 255 took twice the time for the same dev loss
-    rounds: int = 400  # at most
+    rounds: int = 300  # at most
     patience: int = 30  # rounds without a better dev loss before it stops
     folds: int = 6  # of sessions, for calibration and band
     calibration: Kind = "platt"
