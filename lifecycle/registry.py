@@ -84,10 +84,12 @@ def open_registry(uri: str) -> Registry:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     database = _database(uri)
+    asked = uri
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
+        asked = f"{SQLITE}{database}"  # MLflow keeps one engine per URI, whatever the folder
     try:
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = mlflow.MlflowClient(tracking_uri=asked, registry_uri=asked)
         client.search_registered_models(max_results=1)
     except (MlflowException, CommandError, SQLAlchemyError) as error:
         raise RegistryError(_why_not(uri, database, error, mlflow.__version__)) from None
