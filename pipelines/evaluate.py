@@ -43,9 +43,7 @@ class Evaluation(NamedTuple):
     plots: PlotFolder
 
 
-def evaluate(
-    frame: pl.DataFrame, bundle: Path, services: Path, params: Params
-) -> Evaluation:
+def evaluate(frame: pl.DataFrame, bundle: Path, services: Path, params: Params) -> Evaluation:
     """Metrics with 95 % intervals by session, and plots, of the bundle on the frame's unseen rows.
 
     On the frame of training these are the rows of the test part; on any other frame the rows of
@@ -53,9 +51,7 @@ def evaluate(
     `reasons` entry says why. Raises `QosError` when there is nothing to judge, a feature is missing
     or the catalog is another one than in training.
     """
-    return judge_bundle(
-        load(bundle), frame, read_service(services)["catalog_hash"], params
-    )
+    return judge_bundle(load(bundle), frame, read_service(services)["catalog_hash"], params)
 
 
 def judge_bundle(
@@ -98,9 +94,7 @@ def _unseen(bundle: Bundle, frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
             time_unit="us", time_zone="UTC"
         )
         return frame.filter(session.is_in(split["test"]) & later), "test part"
-    return frame.filter(
-        ~session.is_in([*split["train"], *split["dev"]])
-    ), "another frame"
+    return frame.filter(~session.is_in([*split["train"], *split["dev"]])), "another frame"
 
 
 def _judged(bundle: Bundle, task: str, rows: pl.DataFrame) -> Judged:
@@ -141,12 +135,8 @@ def _groups(bundle: Bundle, rows: pl.DataFrame, judged: Judged) -> dict[str, Any
         .alias("group")
     )["group"].to_numpy()
     return {
-        "by_five_qi": {
-            str(name): of_group(judged, five_qi == name) for name in np.unique(five_qi)
-        },
-        "by_cell_group": {
-            str(name): of_group(judged, group == name) for name in np.unique(group)
-        },
+        "by_five_qi": {str(name): of_group(judged, five_qi == name) for name in np.unique(five_qi)},
+        "by_cell_group": {str(name): of_group(judged, group == name) for name in np.unique(group)},
     }
 
 

@@ -19,9 +19,7 @@ from pipelines.stage import run
 from schemas.errors import QosError, listed
 
 SERVICE = "qos_v1"
-FAMILIAR_ROWS = (
-    500  # a cell with as many train rows is familiar, with fewer rare, else new
-)
+FAMILIAR_ROWS = 500  # a cell with as many train rows is familiar, with fewer rare, else new
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
 LEAST_ROWS = 50  # of each class in train, and at least one of each in dev
 
@@ -72,15 +70,11 @@ def train(frame: pl.DataFrame, services: Path, params: Params) -> BundleFolder:
             params.seed,
         )
     fitted = {
-        task: fit_task(
-            rows[task], service["features"], service["radio"], settings, params.seed
-        )
+        task: fit_task(rows[task], service["features"], service["radio"], settings, params.seed)
         for task in tasks
     }
     manifest = _manifest(frame.drop("part"), service, split, params, settings)
-    manifest["tasks"] = {
-        task: _about(frame, task, model) for task, model in fitted.items()
-    }
+    manifest["tasks"] = {task: _about(frame, task, model) for task, model in fitted.items()}
     manifest["cells"] = _cells(frame)
     return BundleFolder(bundle_of(manifest, fitted))
 
@@ -91,20 +85,14 @@ def read_service(path: Path) -> dict[str, Any]:
         service = json.loads(path.read_text(encoding="utf-8"))[SERVICE]
         found = {name: service[name] for name in ("features", "radio", "catalog_hash")}
     except FileNotFoundError:
-        raise QosError(
-            f"{path}: not found; `feast apply` writes the services' columns"
-        ) from None
+        raise QosError(f"{path}: not found; `feast apply` writes the services' columns") from None
     except (ValueError, KeyError, TypeError) as error:
         raise QosError(
             f"{path}: not a list of services with {SERVICE!r}: features, radio, catalog_hash "
             f"({type(error).__name__}: {error})"
         ) from None
-    if unknown := [
-        name for name in found["radio"] if name not in set(found["features"])
-    ]:
-        raise QosError(
-            f"{path}: radio names {listed(unknown)}, which {SERVICE!r} does not have"
-        )
+    if unknown := [name for name in found["radio"] if name not in set(found["features"])]:
+        raise QosError(f"{path}: radio names {listed(unknown)}, which {SERVICE!r} does not have")
     return found
 
 
@@ -119,9 +107,7 @@ def check_columns(frame: pl.DataFrame, features: list[str]) -> None:
         raise QosError("frame: 0 rows; nothing can be learned or judged")
 
 
-def matrix(
-    frame: pl.DataFrame, features: list[str]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def matrix(frame: pl.DataFrame, features: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The features as float64, one column each in the given order, null as NaN."""
     return np.ascontiguousarray(
         frame.select(
@@ -148,15 +134,11 @@ def _tasks(frame: pl.DataFrame, params: Params) -> list[str]:
     """The tasks to learn, sorted; raises `QosError` for one without enough of both classes."""
     present = sorted(frame["task"].unique().to_list())
     if unknown := set(params.tasks) - set(present):
-        raise QosError(
-            f"train.tasks: {listed(sorted(unknown))} not in the frame; it has {present}"
-        )
+        raise QosError(f"train.tasks: {listed(sorted(unknown))} not in the frame; it has {present}")
     tasks = sorted(params.tasks) or present
     counts = {
         (task, part, label): rows
-        for task, part, label, rows in frame.group_by("task", "part", "label")
-        .len()
-        .iter_rows()
+        for task, part, label, rows in frame.group_by("task", "part", "label").len().iter_rows()
     }
     for task in tasks:
         for part, least in (("train", LEAST_ROWS), ("dev", 1)):
@@ -171,9 +153,9 @@ def _tasks(frame: pl.DataFrame, params: Params) -> list[str]:
 
 
 def _rows(frame: pl.DataFrame, task: str, features: list[str]) -> Rows:
-    chosen = frame.filter(
-        (pl.col("task") == task) & pl.col("part").is_in(["train", "dev"])
-    ).sort("event_timestamp", "session_id", "ue_id", "five_qi")
+    chosen = frame.filter((pl.col("task") == task) & pl.col("part").is_in(["train", "dev"])).sort(
+        "event_timestamp", "session_id", "ue_id", "five_qi"
+    )
     sessions = chosen["session_id"].rank("dense").cast(pl.Int64).to_numpy()
     value = chosen["label_value"].cast(pl.Float64)
     known = chosen.filter(pl.col("label_value").is_not_null()).group_by("part").len()

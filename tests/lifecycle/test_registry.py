@@ -1,4 +1,4 @@
-"""A real MLflow registry: versions, aliases, a project that moves, and files that are no registry."""
+"""A real MLflow registry: versions, aliases, a project that moves, files that are no registry."""
 
 import json
 import os

@@ -21,9 +21,7 @@ def plausible_frame(
 ) -> pl.DataFrame:
     """`sessions` x `rows` decisions a task, two sessions a day that overlap for a while."""
     random = np.random.default_rng(seed)
-    parts = [
-        _session(random, number, rows, task) for task in tasks for number in range(sessions)
-    ]
+    parts = [_session(random, number, rows, task) for task in tasks for number in range(sessions)]
     return pl.concat(parts).sort("event_timestamp", "task", "session_id")
 
 
@@ -69,7 +67,9 @@ def _session(random: np.random.Generator, number: int, rows: int, task: str) -> 
     )  # fmt: skip
     unknown = random.uniform(size=rows) < 0.1
     return frame.with_columns(
-        pl.when(~pl.Series(unknown)).then(pl.col("ue_sinr_db_mean_10s")).alias("ue_sinr_db_mean_10s")
+        pl.when(~pl.Series(unknown))
+        .then(pl.col("ue_sinr_db_mean_10s"))
+        .alias("ue_sinr_db_mean_10s")
     )
 
 

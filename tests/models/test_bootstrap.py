@@ -17,7 +17,7 @@ def rows(seed: int, count: int = 200, sessions: int = 7, ties: bool = True):  # 
     return label, np.round(score, 1) if ties else score, session
 
 
-def drawn(session: np.ndarray, weights: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def drawn(session: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Row numbers of a resample, sessions repeated as drawn: the slow way."""
     return np.concatenate(
         [np.flatnonzero(session == s) for s, times in enumerate(weights) for _ in range(int(times))]

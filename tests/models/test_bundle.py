@@ -42,7 +42,9 @@ def test_it_answers_the_same_after_a_journey_through_files(bundle: Bundle) -> No
     assert back.tasks == bundle.tasks and back.manifest == bundle.manifest
     features = world(2).features
     for task in ("throughput", "handover"):
-        for mine, theirs in zip(bundle.predict(task, features), back.predict(task, features), strict=True):
+        for mine, theirs in zip(
+            bundle.predict(task, features), back.predict(task, features), strict=True
+        ):
             np.testing.assert_array_equal(mine, theirs)
     assert bundle.predict("handover", features)[1] is None
 
@@ -78,7 +80,9 @@ def test_a_manifest_of_another_format_is_refused(bundle: Bundle) -> None:
 
 
 def test_a_matrix_of_another_width_and_an_unknown_task_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match=r"\(5, 3\); it takes 4 columns, from 'radio_a' to 'noise'"):
+    with pytest.raises(
+        BundleError, match=r"\(5, 3\); it takes 4 columns, from 'radio_a' to 'noise'"
+    ):
         bundle.predict("throughput", np.zeros((5, 3)))
     with pytest.raises(BundleError, match=r"no task 'x'; it has \['handover', 'throughput'\]"):
         bundle.predict("x", np.zeros((5, 4)))
@@ -87,9 +91,11 @@ def test_a_matrix_of_another_width_and_an_unknown_task_are_refused(bundle: Bundl
 def test_missing_columns_and_another_catalog_are_refused(bundle: Bundle) -> None:
     check_features(bundle, [*NAMES, "more"], "ab" * 32)
     check_features(bundle, NAMES, None)
-    with pytest.raises(BundleError, match=r"lacks 2 of 4 features: 'history', 'noise'; service 'qos_v1'"):
+    with pytest.raises(
+        BundleError, match=r"lacks 2 of 4 features: 'history', 'noise'; service 'qos_v1'"
+    ):
         check_features(bundle, NAMES[:2], None)
-    with pytest.raises(BundleError, match="trained with catalog abababababab…, .* catalog cdcdcd"):
+    with pytest.raises(BundleError, match=r"trained with catalog abababababab…, .* catalog cdcdcd"):
         check_features(bundle, NAMES, "cd" * 32)
 
 

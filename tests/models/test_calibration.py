@@ -12,7 +12,9 @@ from models.bootstrap import calibration_error_of
 from schemas.errors import QosError
 
 
-def distorted(seed: int = 0, count: int = 4000):  # type: ignore[no-untyped-def]
+def distorted(
+    seed: int = 0, count: int = 4000
+) -> tuple[cal.Floats, np.ndarray[tuple[int], np.dtype[np.int64]], cal.Floats]:
     """Over-confident raw probabilities of 0/1 labels."""
     random = np.random.default_rng(seed)
     logit = random.normal(0, 1, count)
@@ -26,9 +28,7 @@ def test_calibration_repairs_a_distorted_score_on_rows_it_has_not_seen(kind: cal
     fitted = cal.fit_calibration(raw[:2000], label[:2000], kind, weight[:2000])
     once, session = np.ones((1, 1)), np.zeros(2000, dtype=np.int64)
     before = calibration_error_of(label[2000:], raw[2000:], session, once)[0]
-    after = calibration_error_of(
-        label[2000:], cal.calibrated(fitted, raw[2000:]), session, once
-    )[0]
+    after = calibration_error_of(label[2000:], cal.calibrated(fitted, raw[2000:]), session, once)[0]
     assert before > 0.12
     assert after < 0.04
 
@@ -37,7 +37,8 @@ def test_calibration_repairs_a_distorted_score_on_rows_it_has_not_seen(kind: cal
 def test_calibrated_probabilities_keep_the_order_and_stay_inside(
     scores: list[float], kind: cal.Kind
 ) -> None:
-    fitted = cal.fit_calibration(*distorted(count=500)[:2], kind, np.ones(500))
+    raw, label, weight = distorted(count=500)
+    fitted = cal.fit_calibration(raw, label, kind, weight)
     answer = cal.calibrated(fitted, np.sort(np.array(scores)))
     assert (np.diff(answer) >= 0).all()
     assert answer.min() >= cal.EDGE and answer.max() <= 1 - cal.EDGE

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from models import conformal as con
 
 
-def narrow_band(seed: int, count: int):  # type: ignore[no-untyped-def]
+def narrow_band(seed: int, count: int) -> tuple[con.Floats, con.Floats]:
     """Values of a spread that the raw quantiles underestimate, by half where they are wide."""
     random = np.random.default_rng(seed)
     spread = random.choice([0.2, 2.0], count)
@@ -38,14 +38,20 @@ def test_too_few_rows_for_classes_share_one_amount() -> None:
     assert bands.edges == () and len(bands.low) == len(bands.high) == 1
 
 
-quantiles = arrays(np.float64, (8, 3), elements=st.floats(-5, 5)).map(lambda raw: np.sort(raw, axis=1))
+quantiles = arrays(np.float64, (8, 3), elements=st.floats(-5, 5)).map(
+    lambda raw: np.sort(raw, axis=1)
+)
 
 
 @given(quantiles, st.lists(st.floats(-4, 4), min_size=6, max_size=6), st.booleans())
 def test_quantiles_never_cross_whatever_the_amounts(
-    raw: np.ndarray, amounts: list[float], floored: bool  # type: ignore[type-arg]
+    raw: np.ndarray,
+    amounts: list[float],
+    floored: bool,
 ) -> None:
-    bands = con.Bands(0.8, (0.5, 2.0), tuple(amounts[:3]), tuple(amounts[3:]), 0.0 if floored else None)
+    bands = con.Bands(
+        0.8, (0.5, 2.0), tuple(amounts[:3]), tuple(amounts[3:]), 0.0 if floored else None
+    )
     moved = con.adjusted(bands, raw)
     assert (np.diff(moved, axis=1) >= 0).all()
     assert not floored or moved.min() >= 0

@@ -21,7 +21,9 @@ def world(seed: int, sessions: int = 12, length: int = 100) -> Rows:
     features = random.normal(size=(count, 4))
     value = np.exp(1.5 + 0.4 * features[:, 0] + 0.8 * features[:, 2] + random.normal(0, 0.5, count))
     features[random.uniform(size=features.shape) < 0.05] = np.nan
-    return Rows(features, (value > 5).astype(np.int64), session, session >= sessions * 2 // 3, value)
+    return Rows(
+        features, (value > 5).astype(np.int64), session, session >= sessions * 2 // 3, value
+    )
 
 
 @pytest.fixture(scope="module")

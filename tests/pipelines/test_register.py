@@ -1,4 +1,4 @@
-"""The stage from bundle and metrics to a receipt, and a registered version judged on another frame."""
+"""The stage from bundle and metrics to a receipt; a registered version judged on another frame."""
 
 import json
 from pathlib import Path
@@ -72,10 +72,10 @@ def test_no_proven_gain_is_reported_or_fails_as_asked_and_touches_no_registry(
 
 
 def test_missing_or_broken_metrics_stop_the_stage(project: Path) -> None:
-    with pytest.raises(QosError, match="absent.json: not found"):
+    with pytest.raises(QosError, match=r"absent.json: not found"):
         call(metrics="absent.json")
     Path("broken.json").write_text("{")
-    with pytest.raises(QosError, match="broken.json: not JSON"):
+    with pytest.raises(QosError, match=r"broken.json: not JSON"):
         call(metrics="broken.json")
     Path("empty.json").write_text("{}")
     assert call(metrics="empty.json")["reason"] == "throughput: not judged"

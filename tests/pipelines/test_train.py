@@ -1,4 +1,4 @@
-"""Training is reproducible to the byte, never looks at test, and refuses what it cannot learn from."""
+"""Training is reproducible to the byte, never looks at test, refuses what it cannot learn from."""
 
 import dataclasses
 import json
@@ -28,9 +28,7 @@ def frame() -> pl.DataFrame:
     return plausible_frame(tasks=("throughput", "qos_met"))
 
 
-def test_a_rerun_gives_the_same_bytes(
-    frame: pl.DataFrame, services: Path, tmp_path: Path
-) -> None:
+def test_a_rerun_gives_the_same_bytes(frame: pl.DataFrame, services: Path, tmp_path: Path) -> None:
     first = train(frame, services, SMALL)
     again = train(plausible_frame(tasks=("throughput", "qos_met")), services, SMALL)
     assert to_files(first.bundle) == to_files(again.bundle)
@@ -68,7 +66,9 @@ def test_labels_and_features_of_test_sessions_change_nothing_that_is_fitted(
 
 def test_the_order_of_the_rows_does_not_matter(frame: pl.DataFrame, services: Path) -> None:
     shuffled = frame.sample(fraction=1, shuffle=True, seed=2)
-    assert train(shuffled, services, SMALL).bundle.tasks == train(frame, services, SMALL).bundle.tasks
+    assert (
+        train(shuffled, services, SMALL).bundle.tasks == train(frame, services, SMALL).bundle.tasks
+    )
 
 
 def test_trials_search_on_dev_and_are_noted(frame: pl.DataFrame, services: Path) -> None:
@@ -113,5 +113,5 @@ def test_a_services_file_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_absent_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="manifest.json: not found"):
+    with pytest.raises(BundleError, match=r"manifest.json: not found"):
         load(tmp_path)
