@@ -1,4 +1,4 @@
-"""What a registered version is made of: MLflow's model folder around a bundle, manifest, metrics, plots."""
+"""What a registered version holds: MLflow's folder around a bundle, manifest, metrics, plots."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def gather(
     metrics: dict[str, Any],
     plots: Path | None,
 ) -> None:
-    """Lays out `model/` (MLmodel, signature, bundle), `manifest.json`, `metrics.json` and `plots/`."""
+    """Lays out `model/` (MLmodel, signature, bundle), `manifest.json`, `metrics.json`, `plots/`."""
     from mlflow import pyfunc
     from mlflow.models import Model
 
@@ -47,7 +47,7 @@ def gather(
 
 
 def signature(bundle: Bundle) -> "ModelSignature":
-    """Inputs: every feature, optional (null = unknown); outputs: what `lifecycle.pyfunc` answers."""
+    """Inputs: every feature, optional (null = unknown); outputs: what `lifecycle.pyfunc` says."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
@@ -61,9 +61,7 @@ def signature(bundle: Bundle) -> "ModelSignature":
     )
 
 
-def log_numbers(
-    client: "MlflowClient", run_id: str, bundle: Bundle, evidence: "Evidence"
-) -> None:
+def log_numbers(client: "MlflowClient", run_id: str, bundle: Bundle, evidence: "Evidence") -> None:
     """Parameters, numeric metrics (`<task>.<metric>`) and tags of the run."""
     from mlflow.entities import Metric, Param, RunTag
 

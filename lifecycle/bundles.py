@@ -6,7 +6,7 @@ from models.bundle import MANIFEST, Bundle, BundleError, from_files, to_files
 
 
 def load(folder: Path) -> Bundle:
-    """The bundle in `folder`; raises `BundleError` if it is absent, changed, truncated or foreign."""
+    """The bundle in `folder`; raises `BundleError` if absent, changed, truncated or foreign."""
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder / MANIFEST}: not found; `dvc repro train` makes a bundle")
     files = {

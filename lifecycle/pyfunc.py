@@ -1,4 +1,4 @@
-"""How MLflow loads a registered bundle (`loader_module` of its MLmodel file): plain text, no pickle."""
+"""How MLflow loads a registered bundle (its MLmodel's `loader_module`): plain text, no pickle."""
 
 from pathlib import Path
 from typing import Any

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +77,9 @@ def open_registry(uri: str) -> Registry:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of its own type hints as it is imported
+        import mlflow.pyfunc
     from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -84,10 +87,12 @@ def open_registry(uri: str) -> Registry:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     database = _database(uri)
+    asked = uri
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
+        asked = f"{SQLITE}{database}"  # MLflow keeps one engine per URI, whatever the folder
     try:
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = mlflow.MlflowClient(tracking_uri=asked, registry_uri=asked)
         client.search_registered_models(max_results=1)
     except (MlflowException, CommandError, SQLAlchemyError) as error:
         raise RegistryError(_why_not(uri, database, error, mlflow.__version__)) from None
@@ -97,7 +102,7 @@ def open_registry(uri: str) -> Registry:
 def register_bundle(
     registry: Registry, name: str, folder: Path, evidence: Evidence, alias: str
 ) -> Registered:
-    """Registers the bundle in `folder` as the next version of `name`; the same bundle is not repeated.
+    """Registers the bundle in `folder` as the next version of `name`; the same bundle only once.
 
     alias: "champion", "challenger", or "auto": champion if there is none yet, else challenger.
     The run holds parameters, metrics, the completed manifest, plots and the model with signature;
@@ -111,13 +116,17 @@ def register_bundle(
     run_id = run.info.run_id
     try:
         with tempfile.TemporaryDirectory() as beside:
-            completed = bundle.manifest | evidence.facts | {
-                "run_id": run_id,
-                "name": name,
-                "version": version,
-                "metrics": evidence.metrics,
-                "registered_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
+            completed = (
+                bundle.manifest
+                | evidence.facts
+                | {
+                    "run_id": run_id,
+                    "name": name,
+                    "version": version,
+                    "metrics": evidence.metrics,
+                    "registered_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
             staged = Path(beside) / "artifacts"
             artifacts.gather(staged, bundle, completed, evidence.metrics, evidence.plots)
             _store(registry, run_id, staged)

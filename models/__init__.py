@@ -1,1 +1,1 @@
-"""Learning: pure maths without I/O (forecaster, calibration, conformal bands, metrics). May import schemas."""
+"""Learning: pure maths without I/O (forecaster, calibration, bands). May import schemas."""

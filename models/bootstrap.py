@@ -1,7 +1,7 @@
 """Bootstrap by session: rows of one session stand or fall together, so whole sessions are redrawn.
 
 Every statistic is prepared once as sums per session (or, for the AUC, as concordant pairs per pair
-of sessions); a resample is then a weighting of those sums, and a thousand of them one matrix product.
+of sessions); a resample is then a weighting of those sums, a thousand of them one matrix product.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def resample_weights(sessions: int, resamples: int, seed: int) -> Floats:
 
 
 def interval(values: Floats) -> tuple[float, float] | None:
-    """95 % percentile interval; None if more than half of the resamples left the statistic undefined."""
+    """95 % percentile interval; None if over half of the resamples left the statistic undefined."""
     defined = values[np.isfinite(values)]
     if len(defined) < len(values) / 2 or len(defined) == 0:
         return None

@@ -109,7 +109,7 @@ def from_files(files: dict[str, bytes], where: str = "bundle") -> Bundle:
             raise BundleError(f"{where}/{name}: missing, though the manifest names it")
         if (found := _sha256(files[name])) != expected:
             raise BundleError.changed(where, name, expected, found)
-    tasks = {task: _task(files, manifest["files"], task) for task in manifest["tasks"]}
+    tasks = {task: _task(files, manifest, task) for task in manifest["tasks"]}
     return Bundle(manifest, tasks)
 
 
@@ -160,10 +160,10 @@ def _task_files(tasks: dict[str, TaskModel]) -> dict[str, bytes]:
     return files
 
 
-def _task(files: dict[str, bytes], named: dict[str, str], task: str) -> TaskModel:
+def _task(files: dict[str, bytes], manifest: dict[str, Any], task: str) -> TaskModel:
     def content(name: str) -> bytes | None:
         path = f"{task}/{name}"
-        return files[path] if path in named else None
+        return files[path] if path in manifest["files"] else None
 
     bands, radio = content("conformal.json"), content("radio.txt")
     return TaskModel(
@@ -174,6 +174,7 @@ def _task(files: dict[str, bytes], named: dict[str, str], task: str) -> TaskMode
             text.decode() for name in QUANTILE_FILES if (text := content(name)) is not None
         ),
         bands=None if bands is None else conformal.from_json(json.loads(bands)),
+        fitted=manifest["tasks"][task].get("fitted", {}),
     )
 
 

@@ -1,4 +1,4 @@
-"""Turns a classifier's raw score into a probability that means what it says; kept as plain numbers."""
+"""Turns a classifier's raw score into a probability that means what it says; plain numbers."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

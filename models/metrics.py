@@ -1,4 +1,4 @@
-"""How good a forecast is: every metric with its 95 % interval by session, null with a reason if undefined."""
+"""How good a forecast is: metrics with intervals by session, null with a reason if undefined."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ THRESHOLD = 0.5  # of the confusion matrix
 class Judged:
     """The test rows of one task, one entry a row.
 
-    label 0/1; session: a number per session, 0, 1, ...; probability: calibrated; radio: score of the
+    label 0/1; session: a number each, 0, 1, ...; probability: calibrated; radio: score of the
     radio-only classifier; persistence: score of the naive forecast, NaN where there was no past.
     value, band (rows x 3: p10, p50, p90) and persistence_value: the continuous target, or None.
     class_rate: share of positives in train.

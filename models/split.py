@@ -11,6 +11,7 @@ recordings of one day share weather, route and load; else they are starts of ses
 candidates the pair is taken that comes nearest to the shares and leaves out the fewest rows.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -20,7 +21,8 @@ import polars as pl
 
 from schemas.errors import QosError
 
-PARTS = ("train", "dev", "test")
+Unit = Literal["day", "session"]
+
 MOST_CANDIDATES = 120
 LEAST_OF_SHARE = 0.5  # a cut by days is refused when a part gets less than half of its share
 MOST_LEFT_OUT = 0.05  # ... or when more than this share of the rows falls between the parts
@@ -42,12 +44,12 @@ class Split:
     test: tuple[str, ...]
     dev_from: datetime
     test_from: datetime
-    unit: Literal["day", "session"]
+    unit: Unit
     left_out: int
 
 
 def split_sessions(rows: pl.DataFrame, shares: tuple[float, ...]) -> Split:
-    """The split of decision rows (`session_id`, `event_timestamp`, `label_until`) by the rule above.
+    """The split of decisions (`session_id`, `event_timestamp`, `label_until`) by the rule above.
 
     shares: the wanted shares of the rows in train, dev and test; positive, summing to 1.
     Raises `SplitError` where fewer than three groups of sessions follow one another in time.
@@ -58,7 +60,8 @@ def split_sessions(rows: pl.DataFrame, shares: tuple[float, ...]) -> Split:
         .agg(start=pl.col("event_timestamp").min(), rows=pl.len())
         .sort("start", "session_id")
     )
-    for unit in ("day", "session"):
+    units: tuple[Unit, ...] = ("day", "session")
+    for unit in units:
         candidates = _candidates(sessions, unit)
         found = _best_pair(rows, sessions, candidates, shares, strict=unit == "day")
         if found is not None:
@@ -92,13 +95,13 @@ def _check_shares(shares: tuple[float, ...]) -> None:
         )
 
 
-def _candidates(sessions: pl.DataFrame, unit: str) -> pl.Series:
+def _candidates(sessions: pl.DataFrame, unit: Unit) -> pl.Series:
     """Times at which a cut may lie, ascending: at most `MOST_CANDIDATES`, evenly thinned."""
     start = sessions["start"]
-    times = (start.dt.truncate("1d") if unit == "day" else start).unique().sort()[1:]
+    times: pl.Series = (start.dt.truncate("1d") if unit == "day" else start).unique().sort()[1:]
     if len(times) <= MOST_CANDIDATES:
         return times
-    return times[np.linspace(0, len(times) - 1, MOST_CANDIDATES).round().astype(int).tolist()]
+    return times.gather(np.linspace(0, len(times) - 1, MOST_CANDIDATES).round().astype(int))
 
 
 def _best_pair(
@@ -154,7 +157,7 @@ def _assign(
     sessions: pl.DataFrame,
     dev_from: datetime,
     test_from: datetime,
-    unit: Literal["day", "session"],
+    unit: Unit,
 ) -> Split:
     """The split at two given cuts."""
     cuts = pl.Series([dev_from, test_from]).cast(rows["event_timestamp"].dtype)
@@ -164,7 +167,6 @@ def _assign(
         axis=0
     )
     names = sessions["session_id"].to_numpy()
-    parts = [tuple(str(name) for name in names[home == part]) for part in range(3)]
-    split = Split(*parts, dev_from=dev_from, test_from=test_from, unit=unit, left_out=0)
-    left_out = int(part_of_rows(rows, split).null_count())
-    return Split(*parts, dev_from=dev_from, test_from=test_from, unit=unit, left_out=left_out)
+    train, dev, test = (tuple(str(name) for name in names[home == part]) for part in range(3))
+    split = Split(train, dev, test, dev_from, test_from, unit, left_out=0)
+    return dataclasses.replace(split, left_out=int(part_of_rows(rows, split).null_count()))

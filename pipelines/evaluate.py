@@ -1,4 +1,4 @@
-"""Stage `evaluate`: judges a bundle on sessions it never saw, beside persistence and the class rate."""
+"""Stage `evaluate`: judges a bundle on unseen sessions, beside persistence and the class rate."""
 
 import json
 from dataclasses import dataclass
@@ -43,9 +43,7 @@ class Evaluation(NamedTuple):
     plots: PlotFolder
 
 
-def evaluate(
-    frame: pl.DataFrame, bundle: Path, services: Path, params: Params
-) -> Evaluation:
+def evaluate(frame: pl.DataFrame, bundle: Path, services: Path, params: Params) -> Evaluation:
     """Metrics with 95 % intervals by session, and plots, of the bundle on the frame's unseen rows.
 
     On the frame of training these are the rows of the test part; on any other frame the rows of
@@ -53,9 +51,7 @@ def evaluate(
     `reasons` entry says why. Raises `QosError` when there is nothing to judge, a feature is missing
     or the catalog is another one than in training.
     """
-    return judge_bundle(
-        load(bundle), frame, read_service(services)["catalog_hash"], params
-    )
+    return judge_bundle(load(bundle), frame, read_service(services)["catalog_hash"], params)
 
 
 def judge_bundle(
@@ -82,8 +78,8 @@ def judge_bundle(
         )
     if not metrics:
         raise QosError(
-            f"evaluate: none of the {unseen.height} unseen rows of {frame.height} belongs to a task "
-            f"of the bundle; it knows {sorted(bundle.tasks)}"
+            f"evaluate: none of the {unseen.height} unseen rows of {frame.height} belongs to a "
+            f"task of the bundle; it knows {sorted(bundle.tasks)}"
         )
     json.dumps(metrics, allow_nan=False)  # no NaN may pose as a number
     return Evaluation(metrics, PlotFolder(figures(bundle, rows_of, shown, metrics)))
@@ -98,9 +94,7 @@ def _unseen(bundle: Bundle, frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
             time_unit="us", time_zone="UTC"
         )
         return frame.filter(session.is_in(split["test"]) & later), "test part"
-    return frame.filter(
-        ~session.is_in([*split["train"], *split["dev"]])
-    ), "another frame"
+    return frame.filter(~session.is_in([*split["train"], *split["dev"]])), "another frame"
 
 
 def _judged(bundle: Bundle, task: str, rows: pl.DataFrame) -> Judged:
@@ -141,12 +135,8 @@ def _groups(bundle: Bundle, rows: pl.DataFrame, judged: Judged) -> dict[str, Any
         .alias("group")
     )["group"].to_numpy()
     return {
-        "by_five_qi": {
-            str(name): of_group(judged, five_qi == name) for name in np.unique(five_qi)
-        },
-        "by_cell_group": {
-            str(name): of_group(judged, group == name) for name in np.unique(group)
-        },
+        "by_five_qi": {str(name): of_group(judged, five_qi == name) for name in np.unique(five_qi)},
+        "by_cell_group": {str(name): of_group(judged, group == name) for name in np.unique(group)},
     }
 
 

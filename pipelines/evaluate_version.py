@@ -1,6 +1,9 @@
-"""Judges a registered version on any frame: `python -m pipelines.evaluate_version --model qos@champion …`.
+"""Judges a registered version on any frame.
 
-Not a stage: it asks the registry, which is outside of DVC. The section `evaluate` of params.yaml holds.
+    python -m pipelines.evaluate_version --model qos@champion --frame … --services … \\
+        --out-metrics … --out-plots …
+
+Not a stage: it asks the registry, which is outside of DVC. Its parameters are those of `evaluate`.
 """
 
 from pathlib import Path

@@ -21,6 +21,7 @@ INK, QUIET, MODEL, NAIVE, RADIO = "#1f2933", "#9aa5b1", "#1464b4", "#c2571a", "#
 POINTS = 200  # of a curve in the DVC data
 BINS = 10  # of the reliability diagram
 SHOWN_FEATURES = 20
+TARGETS = {"throughput": "mean downlink of the next 10 s, Mbps", "latency_loss": "worst delay, ms"}
 EXAMPLE_ROWS = 300  # of the session in the band's picture
 
 
@@ -60,12 +61,8 @@ def figures(
         data["calibration"] += [{"task": task} | one for one in bins]
         gains = importance(bundle, task)
         files[f"importance_{task}.png"] = _draw_importance(task, gains)
-        data["importance"] += [
-            {"task": task, "feature": n, "gain_share": s} for n, s in gains
-        ]
-        files[f"confusion_{task}.png"] = _draw_confusion(
-            task, metrics[task]["confusion"]
-        )
+        data["importance"] += [{"task": task, "feature": n, "gain_share": s} for n, s in gains]
+        files[f"confusion_{task}.png"] = _draw_confusion(task, metrics[task]["confusion"])
         if judged.band is not None:
             files[f"band_{task}.png"] = _draw_band(task, judged, frames[task])
     for name, content in data.items():
@@ -78,14 +75,8 @@ def importance(bundle: Bundle, task: str) -> list[tuple[str, float]]:
     booster = lgb.Booster(model_str=bundle.tasks[task].classifier)
     gains = booster.feature_importance("gain")
     total = float(gains.sum()) or 1.0
-    ranked = sorted(
-        zip(bundle.features, gains, strict=True), key=lambda pair: (-pair[1], pair[0])
-    )
-    return [
-        (name, float(gain) / total)
-        for name, gain in ranked[:SHOWN_FEATURES]
-        if gain > 0
-    ]
+    ranked = sorted(zip(bundle.features, gains, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return [(name, float(gain) / total) for name, gain in ranked[:SHOWN_FEATURES] if gain > 0]
 
 
 def _roc(judged: Judged) -> dict[str, tuple[Floats, Floats]]:
@@ -101,9 +92,7 @@ def _roc(judged: Judged) -> dict[str, tuple[Floats, Floats]]:
     for name, (label, score) in scores.items():
         false, true, _ = roc_curve(label, score)
         place = np.linspace(0, 1, POINTS)
-        grid = np.interp(
-            place, np.linspace(0, 1, len(false)), np.arange(len(false))
-        ).astype(int)
+        grid = np.interp(place, np.linspace(0, 1, len(false)), np.arange(len(false))).astype(int)
         curves[name] = (false[grid], true[grid])
     return curves
 
@@ -162,12 +151,8 @@ def _draw_roc(
     return _png(figure)
 
 
-def _draw_reliability(
-    task: str, bins: list[dict[str, float]], metrics: dict[str, Any]
-) -> bytes:
-    figure, axes = _axes(
-        f"{task}: reliability", "forecast probability", "observed share"
-    )
+def _draw_reliability(task: str, bins: list[dict[str, float]], metrics: dict[str, Any]) -> bytes:
+    figure, axes = _axes(f"{task}: reliability", "forecast probability", "observed share")
     rows = np.array([one["rows"] for one in bins], dtype=np.float64)
     forecast = [one["forecast"] for one in bins]
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--")
@@ -192,9 +177,7 @@ def _draw_reliability(
 
 
 def _draw_importance(task: str, gains: list[tuple[str, float]]) -> bytes:
-    figure, axes = _axes(
-        f"{task}: what the model looks at", "share of split gain", "", width=7.2
-    )
+    figure, axes = _axes(f"{task}: what the model looks at", "share of split gain", "", width=7.2)
     names = [name for name, _ in reversed(gains)]
     axes.barh(names, [share for _, share in reversed(gains)], color=MODEL, height=0.7)
     axes.grid(axis="y", visible=False)
@@ -240,7 +223,10 @@ def _draw_band(task: str, judged: Judged, frame: pl.DataFrame) -> bytes:
     times = frame["event_timestamp"].to_numpy()[chosen]
     seconds = (times - times[0]) / np.timedelta64(1, "s")
     figure, axes = _axes(
-        f"{task}: forecast band over one unseen session", "seconds", "target", width=7.2
+        f"{task}: forecast band over one unseen session",
+        "seconds",
+        TARGETS.get(task, "target"),
+        width=7.2,
     )
     band, value = judged.band[chosen], judged.value[chosen]
     axes.fill_between(

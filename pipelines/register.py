@@ -20,7 +20,7 @@ class Params:
     """name: of the registered model; require_gain: the interval of every task's gain over
     persistence must lie above zero; tasks: those whose evidence counts, empty = all of the bundle;
     alias: auto = champion for the first version, challenger for later ones; on_refusal: report =
-    write the reason into the receipt and go on (a source may honestly hold no gain), fail = stop."""
+    write the reason into the receipt and go on (a source may hold no gain), fail = stop."""
 
     name: str = "qos"
     require_gain: bool = True
@@ -29,9 +29,7 @@ class Params:
     on_refusal: Literal["report", "fail"] = "report"
 
 
-def register(
-    bundle: Path, metrics: Path, plots: Path, params: Params
-) -> dict[str, Any]:
+def register(bundle: Path, metrics: Path, plots: Path, params: Params) -> dict[str, Any]:
     """A receipt: {registered, reason, name, version, aliases, run_id, bundle}; null where refused.
 
     The only stage with an effect outside its outputs: a version in the registry at
@@ -41,9 +39,7 @@ def register(
     """
     loaded = load(bundle)
     judged = _read_metrics(metrics)
-    reason = refusal(
-        loaded.manifest, judged, params.tasks, require_gain=params.require_gain
-    )
+    reason = refusal(loaded.manifest, judged, params.tasks, require_gain=params.require_gain)
     if reason is None and not (plots.is_dir() and any(plots.iterdir())):
         reason = f"{plots}: no plots"
     if reason is not None:
@@ -90,15 +86,11 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise QosError(
-            f"{path}: not found; `dvc repro evaluate` judges the bundle"
-        ) from None
+        raise QosError(f"{path}: not found; `dvc repro evaluate` judges the bundle") from None
     except ValueError as error:
         raise QosError(f"{path}: not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise QosError(
-            f"{path}: a {type(content).__name__}; metrics by task are needed"
-        )
+        raise QosError(f"{path}: a {type(content).__name__}; metrics by task are needed")
     return content
 
 
@@ -115,9 +107,7 @@ def _facts(bundle: Path) -> dict[str, Any]:
 def _git(*arguments: str) -> str:
     """What git says, or an empty text where there is no repository or no git."""
     try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -19,9 +19,7 @@ from pipelines.stage import run
 from schemas.errors import QosError, listed
 
 SERVICE = "qos_v1"
-FAMILIAR_ROWS = (
-    500  # a cell with as many train rows is familiar, with fewer rare, else new
-)
+FAMILIAR_ROWS = 500  # a cell with as many train rows is familiar, with fewer rare, else new
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
 LEAST_ROWS = 50  # of each class in train, and at least one of each in dev
 
@@ -50,11 +48,11 @@ class BundleFolder:
 
 
 def train(frame: pl.DataFrame, services: Path, params: Params) -> BundleFolder:
-    """A bundle with one forecast a task: classifier, band where `label_value` exists, radio-only twin.
+    """A bundle with one forecast a task: classifier, band if it has values, radio-only twin.
 
-    frame: the labels' columns and the service's features (Float64, null = unknown). The split is one
-    for all tasks. Raises `QosError` when a feature is missing, a task lacks a class or the sessions
-    cannot be parted in time.
+    frame: the labels' columns and the service's features (Float64, null = unknown). The split is
+    one for all tasks. Raises `QosError` when a feature is missing, a task lacks a class or the
+    sessions cannot be parted in time.
     """
     service = read_service(services)
     check_columns(frame, service["features"])
@@ -72,39 +70,29 @@ def train(frame: pl.DataFrame, services: Path, params: Params) -> BundleFolder:
             params.seed,
         )
     fitted = {
-        task: fit_task(
-            rows[task], service["features"], service["radio"], settings, params.seed
-        )
+        task: fit_task(rows[task], service["features"], service["radio"], settings, params.seed)
         for task in tasks
     }
     manifest = _manifest(frame.drop("part"), service, split, params, settings)
-    manifest["tasks"] = {
-        task: _about(frame, task, model) for task, model in fitted.items()
-    }
+    manifest["tasks"] = {task: _about(frame, task, model) for task, model in fitted.items()}
     manifest["cells"] = _cells(frame)
     return BundleFolder(bundle_of(manifest, fitted))
 
 
 def read_service(path: Path) -> dict[str, Any]:
-    """features (in order), radio (some of them) and catalog_hash of the service; raises `QosError`."""
+    """features (in order), radio (some of them), catalog_hash of the service; raises `QosError`."""
     try:
         service = json.loads(path.read_text(encoding="utf-8"))[SERVICE]
         found = {name: service[name] for name in ("features", "radio", "catalog_hash")}
     except FileNotFoundError:
-        raise QosError(
-            f"{path}: not found; `feast apply` writes the services' columns"
-        ) from None
+        raise QosError(f"{path}: not found; `feast apply` writes the services' columns") from None
     except (ValueError, KeyError, TypeError) as error:
         raise QosError(
             f"{path}: not a list of services with {SERVICE!r}: features, radio, catalog_hash "
             f"({type(error).__name__}: {error})"
         ) from None
-    if unknown := [
-        name for name in found["radio"] if name not in set(found["features"])
-    ]:
-        raise QosError(
-            f"{path}: radio names {listed(unknown)}, which {SERVICE!r} does not have"
-        )
+    if unknown := [name for name in found["radio"] if name not in set(found["features"])]:
+        raise QosError(f"{path}: radio names {listed(unknown)}, which {SERVICE!r} does not have")
     return found
 
 
@@ -119,9 +107,7 @@ def check_columns(frame: pl.DataFrame, features: list[str]) -> None:
         raise QosError("frame: 0 rows; nothing can be learned or judged")
 
 
-def matrix(
-    frame: pl.DataFrame, features: list[str]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def matrix(frame: pl.DataFrame, features: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The features as float64, one column each in the given order, null as NaN."""
     return np.ascontiguousarray(
         frame.select(
@@ -148,15 +134,11 @@ def _tasks(frame: pl.DataFrame, params: Params) -> list[str]:
     """The tasks to learn, sorted; raises `QosError` for one without enough of both classes."""
     present = sorted(frame["task"].unique().to_list())
     if unknown := set(params.tasks) - set(present):
-        raise QosError(
-            f"train.tasks: {listed(sorted(unknown))} not in the frame; it has {present}"
-        )
+        raise QosError(f"train.tasks: {listed(sorted(unknown))} not in the frame; it has {present}")
     tasks = sorted(params.tasks) or present
     counts = {
         (task, part, label): rows
-        for task, part, label, rows in frame.group_by("task", "part", "label")
-        .len()
-        .iter_rows()
+        for task, part, label, rows in frame.group_by("task", "part", "label").len().iter_rows()
     }
     for task in tasks:
         for part, least in (("train", LEAST_ROWS), ("dev", 1)):
@@ -164,26 +146,26 @@ def _tasks(frame: pl.DataFrame, params: Params) -> list[str]:
                 rows = counts.get((task, part, label), 0)
                 if rows < least:
                     raise QosError(
-                        f"train: task {task!r} has {rows} rows of label {label} in {part}; it takes "
-                        f"at least {least}; name the tasks that can be learned in train.tasks"
+                        f"train: task {task!r} has {rows} rows of label {label} in {part}; it "
+                        f"takes at least {least}; name the tasks that can be learned in train.tasks"
                     )
     return tasks
 
 
 def _rows(frame: pl.DataFrame, task: str, features: list[str]) -> Rows:
-    chosen = frame.filter(
-        (pl.col("task") == task) & pl.col("part").is_in(["train", "dev"])
-    ).sort("event_timestamp", "session_id", "ue_id", "five_qi")
+    chosen = frame.filter((pl.col("task") == task) & pl.col("part").is_in(["train", "dev"])).sort(
+        "event_timestamp", "session_id", "ue_id", "five_qi"
+    )
     sessions = chosen["session_id"].rank("dense").cast(pl.Int64).to_numpy()
     value = chosen["label_value"].cast(pl.Float64)
+    known = chosen.filter(pl.col("label_value").is_not_null()).group_by("part").len()
+    enough = dict(known.iter_rows()).get("train", 0) >= LEAST_ROWS and len(known) == 2
     return Rows(
         features=matrix(chosen, features),
         label=chosen["label"].cast(pl.Int64).to_numpy(),
         session=sessions,
         dev=(chosen["part"] == "dev").to_numpy(),
-        value=None
-        if value.null_count() == len(value)
-        else value.fill_null(float("nan")).to_numpy(),
+        value=None if not enough else value.fill_null(float("nan")).to_numpy(),
     )
 
 
