@@ -67,9 +67,7 @@ def files() -> Mapping[str, str]:
             "description": service.description,
             "views": list(service.views),
             "features": [feature.name for feature in service.features()],
-            "radio": [
-                f.name for f in service.features() if f.view in service.radio_views
-            ],
+            "radio": [f.name for f in service.features() if f.view in service.radio_views],
             "catalog_hash": catalog_hash(service.views),
         }
         for service in SERVICES

@@ -33,9 +33,7 @@ def features(rows: pl.DataFrame, clock: pl.DataFrame, view: View) -> pl.DataFram
     else:
         computed = _explicit(known, asked, view)
     names = [feature.name for feature in view.features()]
-    absent = [
-        pl.lit(None, pl.Float64).alias(n) for n in names if n not in computed.columns
-    ]
+    absent = [pl.lit(None, pl.Float64).alias(n) for n in names if n not in computed.columns]
     empty = [
         pl.col(name).fill_null(kernel(window.op).empty)
         for name, window in zip(names, view.windows, strict=True)
@@ -58,9 +56,7 @@ def _known_rows(rows: pl.DataFrame, view: View, columns: list[str]) -> pl.DataFr
     kept = _keyed(rows, view.keys)
     if view.where is not None:
         kept = kept.filter(view.where)
-    derived = [
-        d.expression.cast(pl.Float64).alias(name) for name, d in view.derived.items()
-    ]
+    derived = [d.expression.cast(pl.Float64).alias(name) for name, d in view.derived.items()]
     return (
         kept.with_columns(derived)
         .select(
@@ -112,17 +108,13 @@ def _torn(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFrame:
     keys = list(view.keys)
     first_ask = (
         asked.sort(EVENT)
-        .with_columns(
-            pl.col(ARRIVAL).reverse().cum_min().reverse().over(keys).alias("_first_ask")
-        )
+        .with_columns(pl.col(ARRIVAL).reverse().cum_min().reverse().over(keys).alias("_first_ask"))
         .select(*keys, EVENT, "_first_ask")
     )
     overtaken = (
         rows.select(*keys, EVENT, ARRIVAL)
         .sort(EVENT)
-        .join_asof(
-            first_ask, on=EVENT, by=keys, strategy="forward", check_sortedness=False
-        )
+        .join_asof(first_ask, on=EVENT, by=keys, strategy="forward", check_sortedness=False)
         .filter(pl.col(ARRIVAL) > pl.col("_first_ask"))
         .select(*keys, pl.col(EVENT).alias("_event"), pl.col(ARRIVAL).alias("_arrival"))
     )
@@ -146,14 +138,8 @@ def _rolling(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFram
     """Windows over event time alone; right where no row was missing."""
     keys = list(view.keys)
     ends = asked.select(*keys, EVENT).unique()
-    absent = ends.join(
-        rows.select(*keys, EVENT).unique(), on=[*keys, EVENT], how="anti"
-    )
-    table = (
-        pl.concat([rows, absent], how="diagonal").sort(*keys, EVENT)
-        if len(absent)
-        else rows
-    )
+    absent = ends.join(rows.select(*keys, EVENT).unique(), on=[*keys, EVENT], how="anti")
+    table = pl.concat([rows, absent], how="diagonal").sort(*keys, EVENT) if len(absent) else rows
     if table.is_empty():
         return asked
     result = asked
@@ -162,9 +148,7 @@ def _rolling(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFram
         values = table.rolling(
             index_column=EVENT, period=_text(length), closed="right", group_by=keys
         ).agg(
-            kernel(w.op)
-            .aggregate(pl.col(w.column), time, time.max())
-            .alias(_named(view, w))
+            kernel(w.op).aggregate(pl.col(w.column), time, time.max()).alias(_named(view, w))
             for w in windows
         )
         result = result.join(
@@ -186,9 +170,7 @@ def _explicit(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFra
     longest = max(window.length for window in view.windows)
     spans = _window_bounds(rows, asked, keys, longest)
     parts = [
-        _aggregate(rows, part, view)
-        for part in _slices(spans, "_rows", _MAX_PAIRS)
-        if len(part)
+        _aggregate(rows, part, view) for part in _slices(spans, "_rows", _MAX_PAIRS) if len(part)
     ]
     return pl.concat(parts) if parts else asked
 
@@ -199,9 +181,7 @@ def _window_bounds(
     """The emissions with `_first` and `_rows`: where the rows of the longest window stand in rows."""
     position = rows.select(*keys, EVENT).with_row_index("_position")
     starts = position.group_by(keys).agg(pl.col("_position").min().alias("_start"))
-    upto = position.group_by(*keys, EVENT).agg(
-        (pl.col("_position").max() + 1).alias("_upto")
-    )
+    upto = position.group_by(*keys, EVENT).agg((pl.col("_position").max() + 1).alias("_upto"))
 
     def count_before(bound: pl.Expr, name: str) -> pl.DataFrame:
         return (
@@ -230,9 +210,7 @@ def _window_bounds(
 def _slices(table: pl.DataFrame, weight: str, limit: int) -> list[pl.DataFrame]:
     """Consecutive parts of the table whose weights add up to about `limit` at the most."""
     part = (table[weight].cum_sum() // limit).alias("_part")
-    return table.with_columns(part).partition_by(
-        "_part", include_key=False, maintain_order=True
-    )
+    return table.with_columns(part).partition_by("_part", include_key=False, maintain_order=True)
 
 
 def _aggregate(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFrame:

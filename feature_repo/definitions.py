@@ -28,9 +28,7 @@ from feature_repo.views import (
 
 ue = entity("ue", "ue_id", "a UE, by pseudonym (3GPP TS 23.003, 2.2A)")
 cell = entity("cell", "cell_id", "a cell (3GPP TS 23.003, 19.6A)")
-qos = entity(
-    "qos", "five_qi", "a 5QI; with a UE it names a flow (3GPP TS 23.501, 5.7.2.1)"
-)
+qos = entity("qos", "five_qi", "a 5QI; with a UE it names a flow (3GPP TS 23.501, 5.7.2.1)")
 
 ue_radio = feature_view(UE_RADIO, ue)
 ue_neighbour = feature_view(UE_NEIGHBOUR, ue)

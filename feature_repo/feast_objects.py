@@ -112,7 +112,7 @@ def on_demand_feature_view(
     function = view.on_frame
     # Feast runs this text when it reads the registry; it names the function and holds no code.
     text = f"from {function.__module__} import {function.__name__}\n"
-    transformation = _Declared(udf=function, udf_string=text)  # type: ignore[arg-type]
+    transformation = _Declared(udf=function, udf_string=text)
     transformation.schema = schema
     return OnDemandFeatureView(
         name=view.name,
@@ -142,17 +142,13 @@ def feature_service(service: Service, views: Mapping[str, Any]) -> FeatureServic
         if isinstance(views[projection.name], OnDemandFeatureView):
             # Feast 0.67 reads on-demand fields back without their tags and then finds that the
             # service's tagged ones are others.
-            projection.features = [
-                Field(name=f.name, dtype=f.dtype) for f in projection.features
-            ]
+            projection.features = [Field(name=f.name, dtype=f.dtype) for f in projection.features]
     return made
 
 
 def check_computed(views: Iterable[Any]) -> None:
     """Raises `UncomputedFieldError` naming each field that no declared feature computes."""
-    computed = {
-        (feature.view, feature.name) for view in VIEWS for feature in view.features()
-    }
+    computed = {(feature.view, feature.name) for view in VIEWS for feature in view.features()}
     for view in views:
         keys = set(getattr(view, "join_keys", ()))
         strays = [

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -22,9 +22,7 @@ PROFILES = {"embedded": "feature_store.yaml", "redis": "redis.yaml"}
 def open_store(profile: str = "embedded") -> "FeatureStore":
     """The FeatureStore of `feature_repo/`; raises `QosError` for a profile that there is none of."""
     if profile not in PROFILES:
-        raise QosError(
-            f"profile {profile!r}: there is no such; known: {sorted(PROFILES)}"
-        )
+        raise QosError(f"profile {profile!r}: there is no such; known: {sorted(PROFILES)}")
     with quiet():
         from feast import FeatureStore
 
@@ -38,9 +36,7 @@ def scratch_store() -> Iterator["FeatureStore"]:
         from feast import FeatureStore
         from feast.repo_config import RepoConfig
 
-        profile = yaml.safe_load(
-            (REPO / PROFILES["embedded"]).read_text(encoding="utf-8")
-        )
+        profile = yaml.safe_load((REPO / PROFILES["embedded"]).read_text(encoding="utf-8"))
         profile["registry"] = f"{folder}/registry.db"
         profile["online_store"]["path"] = f"{folder}/online.db"
         store = FeatureStore(config=RepoConfig(**profile, repo_path=REPO))
@@ -55,9 +51,7 @@ def apply(store: "FeatureStore") -> None:
     from feature_repo import definitions
 
     kinds = (Entity, FeatureView, OnDemandFeatureView, FeatureService)
-    objects = [
-        value for value in vars(definitions).values() if isinstance(value, kinds)
-    ]
+    objects: list[Any] = [value for value in vars(definitions).values() if isinstance(value, kinds)]
     with quiet():
         store.apply(objects)
 

@@ -130,9 +130,7 @@ class OnDemandView:
     views: tuple[View | StaticView, ...]
     request: tuple[str, ...]
     declared: tuple[Feature, ...]
-    compute: Callable[
-        [Mapping[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]
-    ]
+    compute: Callable[[Mapping[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]]
     on_frame: Callable[[pd.DataFrame], pd.DataFrame]
 
     def features(self) -> tuple[Feature, ...]:
@@ -156,9 +154,7 @@ def seconds(number: float) -> timedelta:
 def _window(column: str, text: str) -> Window:
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise ValueError(
-            f"{column}: {text!r} is not <op>_<number><s|m|h|d>, as in 'mean_5s'"
-        )
+        raise ValueError(f"{column}: {text!r} is not <op>_<number><s|m|h|d>, as in 'mean_5s'")
     kernel(match["op"])
     return Window(column, match["op"], match["span"])
 

@@ -38,9 +38,7 @@ class Tables:
     def write(self, folder: Path) -> None:
         """`folder/<table>.parquet`."""
         folder.mkdir(parents=True)
-        write_all(
-            [(folder / f"{name}.parquet", rows) for name, rows in self.tables.items()]
-        )
+        write_all([(folder / f"{name}.parquet", rows) for name, rows in self.tables.items()])
 
 
 class Result(NamedTuple):
@@ -94,10 +92,8 @@ def split(
 
 def _reason(name: str, rows: pl.DataFrame, now: datetime | None) -> pl.Series:
     """Null where a row keeps the contract, else the first rule it breaks."""
-    numbered = rows.with_row_index("row_number").with_columns(
-        pl.col("row_number").cast(pl.Int64)
-    )
-    contract = type(f"Numbered{name}", (TABLES[name],), {"row_number": dy.Int64()})
+    numbered = rows.with_row_index("row_number").with_columns(pl.col("row_number").cast(pl.Int64))
+    contract: type[dy.Schema] = type(f"Numbered{name}", (TABLES[name],), {"row_number": dy.Int64()})
     broken = contract.filter(numbered.select(contract.column_names())).failure.details()
     late = pl.lit(value=False) if now is None else pl.col("arrival_timestamp") > now
     worded = [
@@ -112,9 +108,7 @@ def _reason(name: str, rows: pl.DataFrame, now: datetime | None) -> pl.Series:
         .select(
             pl.coalesce(
                 pl.col("refusal").str.split(":").list.first(),
-                pl.when(late).then(
-                    pl.lit(f"{name}.arrival_timestamp: after the collection")
-                ),
+                pl.when(late).then(pl.lit(f"{name}.arrival_timestamp: after the collection")),
                 pl.col("_rule"),
             ).alias("reason")
         )
@@ -217,9 +211,7 @@ def _refuse_below(metrics: dict[str, object], least: float) -> None:
     reasons = metrics["by_reason"]
     assert isinstance(reasons, dict)
     if acceptance < least:
-        worst = "; ".join(
-            f"{reason}: {count}" for reason, count in list(reasons.items())[:3]
-        )
+        worst = "; ".join(f"{reason}: {count}" for reason, count in list(reasons.items())[:3])
         raise QosError(
             f"only {metrics['admitted']} of {metrics['read']} rows ({acceptance:.1%}) keep their "
             f"contracts, admit.min_acceptance is {least:.1%}; worst: {worst}"

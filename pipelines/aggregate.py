@@ -33,9 +33,7 @@ class FeatureRows:
             rows.write_parquet(path, compression="zstd")
 
 
-def aggregate(
-    view: str, rows: Path | None = None, clock: Path | None = None
-) -> FeatureRows:
+def aggregate(view: str, rows: Path | None = None, clock: Path | None = None) -> FeatureRows:
     """The feature rows of one view: keys, event_timestamp, arrival_timestamp, Float64 features.
 
     rows: the view's admitted table; clock: the table whose arrivals ask for a computation, where it

@@ -41,9 +41,7 @@ def assemble(labels: Path, features: Path, admitted: Path, params: Params) -> Re
     """
     known = {service.name: service for service in SERVICES}
     if params.service not in known:
-        raise QosError(
-            f"params.yaml: assemble.service: {params.service!r}; known: {list(known)}"
-        )
+        raise QosError(f"params.yaml: assemble.service: {params.service!r}; known: {list(known)}")
     service = known[params.service]
     rows = read_table(labels)
     names = [feature.name for feature in service.features()]

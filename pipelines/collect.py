@@ -39,34 +39,27 @@ class Raw:
     def write(self, folder: Path) -> None:
         """`<table>.parquet` each and `collect.json`."""
         folder.mkdir(parents=True)
-        write_all(
-            [(folder / f"{name}.parquet", rows) for name, rows in self.tables.items()]
-        )
+        write_all([(folder / f"{name}.parquet", rows) for name, rows in self.tables.items()])
         write_all([(folder / "collect.json", self.account)])
 
 
 def collect(params: Params) -> Raw:
     """The raw canonical tables of the source; raises `QosError` where it has no row."""
     if not 0 < params.grid_deg <= 1:
-        raise QosError(
-            f"params.yaml: collect.grid_deg: {params.grid_deg}, must be in (0, 1] deg"
-        )
+        raise QosError(f"params.yaml: collect.grid_deg: {params.grid_deg}, must be in (0, 1] deg")
     found = _read(params)
     if not any(len(rows) for rows in found.tables.values()):
         raise QosError(f"{params.source}: empty: {found.lines} lines and not one row")
     key = found.pseudonym_key or read_key()
     tables = {
-        name: pseudonymised(rows, key, params.grid_deg)
-        for name, rows in found.tables.items()
+        name: pseudonymised(rows, key, params.grid_deg) for name, rows in found.tables.items()
     }
     account: dict[str, object] = {
         "source": params.source,
         "files": found.files,
         "lines_read": found.lines,
         "tables": {name: len(rows) for name, rows in tables.items()},
-        "nulls": {
-            column: dict(reasons) for column, reasons in sorted(found.nulls.items())
-        },
+        "nulls": {column: dict(reasons) for column, reasons in sorted(found.nulls.items())},
     }
     return Raw(tables, account)
 

@@ -34,16 +34,13 @@ class Result(NamedTuple):
 def label(admitted: Path, params: Params) -> Result:
     """The labelled decisions of every task that the admitted tables support."""
     if unknown := [task for task in params.tasks if task not in TASKS]:
-        raise QosError(
-            f"params.yaml: label.tasks: unknown {unknown}; known: {list(TASKS)}"
-        )
+        raise QosError(f"params.yaml: label.tasks: unknown {unknown}; known: {list(TASKS)}")
     tables = {name: read_table(admitted / f"{name}.parquet") for name in TABLES}
-    labelled, metrics = [], {}
+    labelled: list[pl.DataFrame] = []
+    metrics: dict[str, object] = {}
     for task in params.tasks:
         found = TASKS[task](tables, getattr(params, task))
-        enough = (
-            len(found.rows) >= params.min_rows and found.rows["label"].n_unique() == 2
-        )
+        enough = len(found.rows) >= params.min_rows and found.rows["label"].n_unique() == 2
         metrics[task] = {
             "decisions": len(found.rows),
             "left_out": found.left_out,

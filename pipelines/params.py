@@ -22,15 +22,11 @@ class UnknownParameterError(QosError):
     """A key of params.yaml that no stage knows."""
 
     @classmethod
-    def of(
-        cls, path: Path, section: str, unknown: set[str], known: set[str]
-    ) -> typing.Self:
+    def of(cls, path: Path, section: str, unknown: set[str], known: set[str]) -> typing.Self:
         guess = difflib.get_close_matches(min(unknown), known, n=1)
         hint = f"; did you mean {guess[0]!r}?" if guess else ""
         where = f"{path}: {section}" if section else f"{path}"
-        return cls(
-            f"{where}: unknown [{listed(sorted(unknown))}]; known: {sorted(known)}{hint}"
-        )
+        return cls(f"{where}: unknown [{listed(sorted(unknown))}]; known: {sorted(known)}{hint}")
 
 
 def read_params(path: Path, section: str, kind: type[P]) -> P:
@@ -42,9 +38,7 @@ def read_params(path: Path, section: str, kind: type[P]) -> P:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        raise QosError(
-            f"{path}: not found; stages run in the folder that holds it"
-        ) from None
+        raise QosError(f"{path}: not found; stages run in the folder that holds it") from None
     except yaml.YAMLError as error:
         raise QosError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if unknown := set(content) - set(SECTIONS):
@@ -69,9 +63,7 @@ def _value(path: Path, where: str, hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return _fill(path, where, hint, value)  # type: ignore[arg-type]
     if typing.get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(
-            _value(path, where, typing.get_args(hint)[0], item) for item in value
-        )
+        return tuple(_value(path, where, typing.get_args(hint)[0], item) for item in value)
     options = (
         typing.get_args(hint)
         if typing.get_origin(hint) in (typing.Union, types.UnionType)
@@ -86,10 +78,6 @@ def _value(path: Path, where: str, hint: Any, value: Any) -> Any:
         return value
     plain = tuple(typing.get_origin(option) or option for option in options)
     if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
-        names = " or ".join(
-            getattr(option, "__name__", str(option)) for option in plain
-        )
-        raise QosError(
-            f"{path}: {where} is {value!r} ({type(value).__name__}); it takes {names}"
-        )
+        names = " or ".join(getattr(option, "__name__", str(option)) for option in plain)
+        raise QosError(f"{path}: {where} is {value!r} ({type(value).__name__}); it takes {names}")
     return value

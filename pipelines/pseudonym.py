@@ -94,9 +94,7 @@ def pseudonymised(table: pl.DataFrame, key: bytes, grid_deg: float) -> pl.DataFr
         if name in table.columns
     ]
     changes += [
-        ((pl.col(name) / grid_deg).floor() * grid_deg + grid_deg / 2)
-        .round(9)
-        .alias(name)
+        ((pl.col(name) / grid_deg).floor() * grid_deg + grid_deg / 2).round(9).alias(name)
         for name in ("latitude_deg", "longitude_deg")
         if name in table.columns
     ]

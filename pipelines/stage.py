@@ -167,18 +167,14 @@ def _write(value: Any, path: Path) -> None:
     if isinstance(value, pl.DataFrame):
         value.write_parquet(path, compression="zstd", statistics=True)
     elif isinstance(value, dict):
-        path.write_text(
-            json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-        )
+        path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     else:
         value.write(path)
 
 
 def _note_timing(stage: str, arguments: argparse.Namespace, seconds: float) -> None:
     """Leaves seconds and peak memory of the stage's run where `make run` and the benchmark look."""
-    label = next(
-        (v for n, v in vars(arguments).items() if n in ("view", "profile") and v), None
-    )
+    label = next((v for n, v in vars(arguments).items() if n in ("view", "profile") and v), None)
     name = f"{stage}@{label}" if label else stage
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     write_all(

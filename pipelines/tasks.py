@@ -88,27 +88,21 @@ def throughput(tables: Tables, params: Throughput) -> Labelled:
 
 def handover(tables: Tables, params: Handover) -> Labelled:
     """1: a handover of any kind in the next seconds; no value."""
-    events = tables["network_event"].filter(
-        pl.col("kind").cast(pl.String).is_in(HANDOVER_KINDS)
-    )
+    events = tables["network_event"].filter(pl.col("kind").cast(pl.String).is_in(HANDOVER_KINDS))
     if events.is_empty():
         return Labelled(pl.DataFrame(), {})
     radio = tables["ue_radio"]
     decisions = _decisions(radio, ["ue_id", "session_id", "cell_id"], params.stride_s)
     decisions = _with_flow(decisions, tables["ue_flow"])
-    happened = _ahead(
-        decisions, events, ["ue_id"], params.horizon_s, {"_count": pl.len()}
-    )
-    past = _past(
-        events, decisions, ["ue_id"], "handover", pl.lit(1.0), "count", params.horizon_s
-    )
+    happened = _ahead(decisions, events, ["ue_id"], params.horizon_s, {"_count": pl.len()})
+    past = _past(events, decisions, ["ue_id"], "handover", pl.lit(1.0), "count", params.horizon_s)
     return _labelled(
         happened.join(_last_seen(radio), on="ue_id", how="left")
         .join(past, on=["ue_id", ARRIVAL], how="left")
         .with_columns(
-            label=pl.when(
-                pl.col("_seen_until") >= pl.col(EVENT) + _s(params.horizon_s)
-            ).then(pl.col("_count").fill_null(0) > 0),
+            label=pl.when(pl.col("_seen_until") >= pl.col(EVENT) + _s(params.horizon_s)).then(
+                pl.col("_count").fill_null(0) > 0
+            ),
             label_value=pl.lit(None, pl.Float64),
             persistence_score=pl.col("_past"),
             persistence_value=pl.lit(None, pl.Float64),
@@ -120,15 +114,11 @@ def handover(tables: Tables, params: Handover) -> Labelled:
 
 def latency_loss(tables: Tables, params: LatencyLoss) -> Labelled:
     """1: loss or a late packet in the next seconds; value: the worst one-way delay, ms."""
-    lost = pl.max_horizontal(
-        "downlink_lost_packets", "uplink_lost_packets", "packet_loss_ratio"
-    )
+    lost = pl.max_horizontal("downlink_lost_packets", "uplink_lost_packets", "packet_loss_ratio")
     delay = pl.max_horizontal("downlink_delay_ms", "uplink_delay_ms")
     flow = tables["ue_flow"].filter(delay.is_not_null())
     decisions = _decisions(flow, [*FLOW, "session_id", "cell_id"], params.stride_s)
-    bad = pl.max_horizontal(
-        (lost > 0).cast(pl.Float64), (delay > params.delay_ms).cast(pl.Float64)
-    )
+    bad = pl.max_horizontal((lost > 0).cast(pl.Float64), (delay > params.delay_ms).cast(pl.Float64))
     ahead = _ahead(decisions, flow, FLOW, params.horizon_s, {
         "_bad": bad.max(), "label_value": delay.max(), "_measured": bad.count(),
     })  # fmt: skip
@@ -142,9 +132,7 @@ def latency_loss(tables: Tables, params: LatencyLoss) -> Labelled:
             how="left",
         )
         .with_columns(
-            label=pl.when(pl.col("_measured") >= params.horizon_s).then(
-                pl.col("_bad") > 0
-            ),
+            label=pl.when(pl.col("_measured") >= params.horizon_s).then(pl.col("_bad") > 0),
             persistence_score=pl.col("_past"),
         ),
         "latency_loss",
@@ -175,9 +163,7 @@ def qos_met(tables: Tables, params: QosMet) -> Labelled:
     })  # fmt: skip
     for name, (expression, op) in measured.items():
         past = _past(flow, decisions, FLOW, name, expression, op, 5)
-        ahead = ahead.join(
-            past.rename({"_past": f"past_{name}"}), on=[*FLOW, ARRIVAL], how="left"
-        )
+        ahead = ahead.join(past.rename({"_past": f"past_{name}"}), on=[*FLOW, ARRIVAL], how="left")
     whole = pl.col("_measured") >= params.horizon_s / 2
     return _labelled(
         ahead.with_columns(
@@ -198,10 +184,7 @@ def _keeps(rate: str, delay: str, loss: str) -> pl.Expr:
         (pl.col(delay) <= pl.col("requested_delay_ms"), "requested_delay_ms"),
         (pl.col(loss) <= pl.col("requested_loss_ratio"), "requested_loss_ratio"),
     )
-    asked = [
-        pl.when(pl.col(name).is_null()).then(True).otherwise(test)
-        for test, name in tests
-    ]
+    asked = [pl.when(pl.col(name).is_null()).then(True).otherwise(test) for test, name in tests]
     return pl.all_horizontal(asked)
 
 
@@ -250,9 +233,7 @@ def _decisions(rows: pl.DataFrame, columns: list[str], stride_s: int) -> pl.Data
     Its event and arrival time are both the time of the decision.
     """
     keys = [key for key in FLOW if key in columns]
-    newest = rows.sort(ARRIVAL, EVENT).unique(
-        [*keys, ARRIVAL], keep="last", maintain_order=True
-    )
+    newest = rows.sort(ARRIVAL, EVENT).unique([*keys, ARRIVAL], keep="last", maintain_order=True)
     return (
         newest.select(*columns, pl.col(ARRIVAL).alias(EVENT), ARRIVAL)
         .with_columns(pl.col(ARRIVAL).dt.truncate(f"{stride_s}s").alias("_slot"))
@@ -269,9 +250,9 @@ def _ahead(
     aggregates: dict[str, pl.Expr],
 ) -> pl.DataFrame:
     """The decisions with aggregates over their rows with an event in (decision, + horizon_s]."""
-    future = rows.select(
-        pl.exclude("label_value", "requested_downlink_mbps")
-    ).with_columns(_real=pl.lit(value=True))
+    future = rows.select(pl.exclude("label_value", "requested_downlink_mbps")).with_columns(
+        _real=pl.lit(value=True)
+    )
     ends = decisions.select(*keys, EVENT).unique()
     table = pl.concat([future, ends], how="diagonal").sort(*keys, EVENT)
     real = {
@@ -311,9 +292,7 @@ def _past(
         derived={name: Derived(expression, "", "", 0, 0, "")},
     )
     past = compute.features(rows, decisions, view)
-    return past.select(
-        *keys, ARRIVAL, pl.col(f"past_{name}_{op}_{span_s}s").alias("_past")
-    )
+    return past.select(*keys, ARRIVAL, pl.col(f"past_{name}_{op}_{span_s}s").alias("_past"))
 
 
 def _last_seen(radio: pl.DataFrame) -> pl.DataFrame:
@@ -322,9 +301,7 @@ def _last_seen(radio: pl.DataFrame) -> pl.DataFrame:
 
 def _with_flow(decisions: pl.DataFrame, flow: pl.DataFrame) -> pl.DataFrame:
     """The decisions with the 5QI of the UE's newest flow known by then, else the default bearer's."""
-    known = flow.sort(ARRIVAL).select(
-        "ue_id", pl.col(ARRIVAL).alias("_flow_known"), "five_qi"
-    )
+    known = flow.sort(ARRIVAL).select("ue_id", pl.col(ARRIVAL).alias("_flow_known"), "five_qi")
     return (
         decisions.sort(ARRIVAL)
         .join_asof(
@@ -345,13 +322,7 @@ def _labelled(rows: pl.DataFrame, task: str, horizon_s: int) -> Labelled:
     kept = rows.filter(pl.col("label").is_not_null()).with_columns(
         task=pl.lit(task), label_until=pl.col(EVENT) + _s(horizon_s)
     )
-    absent = [
-        pl.lit(None, t).alias(n) for n, t in COLUMNS.items() if n not in kept.columns
-    ]
-    kept = kept.with_columns(absent).select(
-        pl.col(n).cast(t) for n, t in COLUMNS.items()
-    )
-    left_out = (
-        {"future not whole or not measured": len(censored)} if len(censored) else {}
-    )
+    absent = [pl.lit(None, t).alias(n) for n, t in COLUMNS.items() if n not in kept.columns]
+    kept = kept.with_columns(absent).select(pl.col(n).cast(t) for n, t in COLUMNS.items())
+    left_out = {"future not whole or not measured": len(censored)} if len(censored) else {}
     return Labelled(kept.sort("session_id", "ue_id", "five_qi", EVENT), left_out)

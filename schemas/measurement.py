@@ -86,7 +86,9 @@ uplink_lost_packets = _quantity(
 )
 packet_loss_ratio = _quantity("share of packets lost, 0 to 1", "1", 0, 1, "3GPP TS 28.552, 5.1.3.1")
 speed_mps = _quantity("ground speed", "m/s", 0, 150, "WGS 84 receiver; 150 m/s is beyond any train")
-latitude_deg = _quantity("latitude of the position's grid cell, its middle", "deg", -90, 90, "WGS 84")
+latitude_deg = _quantity(
+    "latitude of the position's grid cell, its middle", "deg", -90, 90, "WGS 84"
+)
 longitude_deg = _quantity(
     "longitude of the position's grid cell, its middle", "deg", -180, 180, "WGS 84"
 )

@@ -74,7 +74,8 @@ class AsofRetrievalJob(RetrievalJob):
         return self._compute().to_arrow(compat_level=pl.CompatLevel.oldest())
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._to_arrow_internal(timeout).to_pandas()
+        frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
+        return frame
 
     def persist(
         self,
@@ -112,8 +113,7 @@ class AsofOfflineStore(OfflineStore):
         entities = _entities(entity_df)
         time = _time_column(entities)
         known = bool(
-            config.offline_store.as_known_at
-            or kwargs.get("filter_by_created_timestamp", False)
+            config.offline_store.as_known_at or kwargs.get("filter_by_created_timestamp", False)
         )
 
         def compute() -> pl.DataFrame:
@@ -268,10 +268,8 @@ def _joined(
     as_known_at: bool,
 ) -> pl.DataFrame:
     """The requested features of one view, a row an entity row."""
-    name = view.projection.name_to_use()
-    wanted = [
-        ref.split(":", 1)[1] for ref in feature_refs if ref.startswith(f"{name}:")
-    ]
+    name = str(view.projection.name_to_use())  # type: ignore[no-untyped-call]
+    wanted = [ref.split(":", 1)[1] for ref in feature_refs if ref.startswith(f"{name}:")]
     source = view.batch_source
     assert source is not None
     backwards = {feature: column for column, feature in source.field_mapping.items()}
@@ -287,35 +285,27 @@ def _joined(
     created = source.created_timestamp_column
     keys = [f"__key_{i}" for i in range(len(key_names))]
     features = rows.select(
-        *(
-            pl.col(backwards.get(k, k)).alias(key)
-            for k, key in zip(key_names, keys, strict=True)
+        *(pl.col(backwards.get(k, k)).alias(key) for k, key in zip(key_names, keys, strict=True)),
+        _utc(pl.col(source.timestamp_field), schema[source.timestamp_field]).alias(TIME),
+        (_utc(pl.col(created), schema[created]) if created else pl.lit(None, _UTC_US)).alias(
+            CREATED
         ),
-        _utc(pl.col(source.timestamp_field), schema[source.timestamp_field]).alias(
-            TIME
-        ),
-        (
-            _utc(pl.col(created), schema[created]) if created else pl.lit(None, _UTC_US)
-        ).alias(CREATED),
         *(pl.col(backwards.get(n, n)).alias(f"__value_{n}") for n in wanted),
     )
-    features = _in_reach(features, entities[time], view.ttl)
+    reachable = _in_reach(features, entities[time], view.ttl)
     asks = entities.select(
-        *(
-            pl.col(key_map.get(k, k)).alias(key)
-            for k, key in zip(key_names, keys, strict=True)
-        ),
+        *(pl.col(key_map.get(k, k)).alias(key) for k, key in zip(key_names, keys, strict=True)),
         time,
     )
     for k, key in zip(key_names, keys, strict=True):
-        have, want = asks.schema[key], features.schema[key]
+        have, want = asks.schema[key], reachable.schema[key]
         if have != want:
             raise ValueError(
                 f"{view.name}: key {k!r} is {have} in the entity rows and {want} in the source"
             )
     return point_in_time(
         asks,
-        features,
+        reachable,
         keys,
         time,
         view.ttl,
@@ -359,11 +349,7 @@ def _interval(
     if end_date is not None:
         rows = rows.filter(pl.col(timestamp_field) <= _aware(end_date))
     found = rows.collect()
-    return (
-        found
-        if join_key_columns
-        else found.with_columns(pl.lit("").alias("__dummy_id"))
-    )
+    return found if join_key_columns else found.with_columns(pl.lit("").alias("__dummy_id"))
 
 
 def _aware(time: datetime) -> datetime:

@@ -39,18 +39,18 @@ def point_in_time(
         positions = _within(positions, entities[time], ordered, ttl)
     index = pl.Series(np.where(positions >= 0, positions, 0))
     found = pl.Series(positions >= 0)
-    picked = [
-        (ordered[source].gather(index) if len(ordered) else ordered[source].extend_constant(None, len(entities)))
-        .alias(name)
-        for source, name in columns.items()
-    ]  # fmt: skip
+    if ordered.is_empty():
+        return pl.DataFrame(
+            {
+                name: pl.Series(name, [None] * len(entities), dtype=ordered.schema[source])
+                for source, name in columns.items()
+            }
+        )
+    picked = [ordered[source].gather(index).alias(name) for source, name in columns.items()]
     return (
         pl.DataFrame(picked)
         .with_columns(found.alias(_ROW))
-        .select(
-            pl.when(pl.col(_ROW)).then(pl.col(name)).alias(name)
-            for name in columns.values()
-        )
+        .select(pl.when(pl.col(_ROW)).then(pl.col(name)).alias(name) for name in columns.values())
     )
 
 
@@ -94,9 +94,7 @@ def _step_back_to_known(
     created = ordered[CREATED].fill_null(ordered[TIME]).to_physical().to_numpy()
     asked = times.to_physical().fill_null(0).to_numpy()
     starts = (
-        ordered.select(
-            pl.col(_POSITION).min().over(list(keys)) if keys else pl.lit(0).alias("s")
-        )
+        ordered.select(pl.col(_POSITION).min().over(list(keys)) if keys else pl.lit(0).alias("s"))
         .to_series()
         .to_numpy()
         .astype(np.int64)

@@ -15,11 +15,7 @@ def feature_rows(
     """One dict per emission. `windows`: name -> (column, op, span); see `feature_repo.compute`."""
     result = []
     for key in sorted(
-        {
-            tuple(r[k] for k in keys)
-            for r in clock
-            if all(r[k] is not None for k in keys)
-        }
+        {tuple(r[k] for k in keys) for r in clock if all(r[k] is not None for k in keys)}
     ):
         mine = [r for r in rows if tuple(r[k] for k in keys) == key]
         asks = [r for r in clock if tuple(r[k] for k in keys) == key]
@@ -78,9 +74,7 @@ def _slope(pairs: Values) -> float | None:
         return None
     seconds = [(time - pairs[-1][0]).total_seconds() for time, _ in pairs]
     at, value = _mean(seconds) or 0.0, _mean([v for _, v in pairs]) or 0.0
-    up = math.fsum(
-        (s - at) * (v - value) for s, (_, v) in zip(seconds, pairs, strict=True)
-    )
+    up = math.fsum((s - at) * (v - value) for s, (_, v) in zip(seconds, pairs, strict=True))
     return up / math.fsum((s - at) ** 2 for s in seconds)
 
 
@@ -92,9 +86,7 @@ OPS: dict[str, Callable[[Values, datetime], float | None]] = {
     "std": lambda pairs, end: _std([v for _, v in pairs]),
     "slope": lambda pairs, end: _slope(pairs),
     "count": lambda pairs, end: float(len(pairs)),
-    "since_s": lambda pairs, end: (
-        (end - pairs[-1][0]).total_seconds() if pairs else None
-    ),
+    "since_s": lambda pairs, end: (end - pairs[-1][0]).total_seconds() if pairs else None,
     "p10": lambda pairs, end: _quantile([v for _, v in pairs], 0.10),
     "p95": lambda pairs, end: _quantile([v for _, v in pairs], 0.95),
     "share_below_0": lambda pairs, end: _mean([float(v < 0) for _, v in pairs]),

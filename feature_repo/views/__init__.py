@@ -13,6 +13,24 @@ from feature_repo.views.ue_neighbour import UE_NEIGHBOUR
 from feature_repo.views.ue_radio import UE_RADIO
 from feature_repo.windows import AnyView, StaticView, View
 
+__all__ = [
+    "CELL_HISTORY",
+    "CELL_LOAD",
+    "CELL_RADIO",
+    "QOS_CLASS",
+    "QOS_MARGIN",
+    "STATIC",
+    "STORED",
+    "UE_CELL_LINK",
+    "UE_EVENT",
+    "UE_FLOW",
+    "UE_MOTION",
+    "UE_NEIGHBOUR",
+    "UE_RADIO",
+    "VIEWS",
+    "WINDOWED",
+]
+
 WINDOWED: tuple[View, ...] = (
     UE_RADIO,
     UE_NEIGHBOUR,

@@ -39,9 +39,7 @@ def compute(inputs: Mapping[str, Column]) -> dict[str, Column]:
 
 def on_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """`compute` over a pandas frame, as Feast calls it."""
-    columns = {
-        name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in INPUTS
-    }
+    columns = {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in INPUTS}
     return pd.DataFrame(compute(columns), index=frame.index)
 
 

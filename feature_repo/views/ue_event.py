@@ -28,9 +28,7 @@ UE_EVENT = View(
     ttl=seconds(10),
     derived={
         "handover": _is(HANDOVER_KINDS, "handover of any kind"),
-        "link_failure": _is(
-            FAILURE_KINDS, "radio link or secondary cell group failure"
-        ),
+        "link_failure": _is(FAILURE_KINDS, "radio link or secondary cell group failure"),
     },
     windows=(
         *of("handover", "count_3s", "count_10s", "count_5m", "since_s_5m"),

@@ -4,14 +4,10 @@ import polars as pl
 
 from feature_repo.windows import Derived, View, of, seconds
 
-_LOST = pl.max_horizontal(
-    "downlink_lost_packets", "uplink_lost_packets", "packet_loss_ratio"
-)
+_LOST = pl.max_horizontal("downlink_lost_packets", "uplink_lost_packets", "packet_loss_ratio")
 _DELAY = pl.max_horizontal("downlink_delay_ms", "uplink_delay_ms")
 _DISTURBED = Derived(
-    expression=pl.max_horizontal(
-        (_LOST > 0).cast(pl.Float64), (_DELAY > 100).cast(pl.Float64)
-    ),
+    expression=pl.max_horizontal((_LOST > 0).cast(pl.Float64), (_DELAY > 100).cast(pl.Float64)),
     description="1 where a packet was lost or took over 100 ms one way, 0 where none, null: not measured",
     unit="1",
     low=0.0,

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erfinv  # type: ignore[import-untyped]
+from scipy.special import erfinv
 
 Array = npt.NDArray[np.float64]
 Scenario = Literal["UMa", "UMi"]

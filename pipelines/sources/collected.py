@@ -26,14 +26,8 @@ class Collected:
 def canonical(table: str, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with exactly the raw columns of the table, absent ones null."""
     wanted = raw_dtypes(table)
-    absent = [
-        pl.lit(None, dtype).alias(n)
-        for n, dtype in wanted.items()
-        if n not in rows.columns
-    ]
-    return rows.with_columns(absent).select(
-        pl.col(n).cast(t) for n, t in wanted.items()
-    )
+    absent = [pl.lit(None, dtype).alias(n) for n, dtype in wanted.items() if n not in rows.columns]
+    return rows.with_columns(absent).select(pl.col(n).cast(t) for n, t in wanted.items())
 
 
 def empty_tables() -> dict[str, pl.DataFrame]:

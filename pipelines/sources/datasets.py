@@ -67,20 +67,16 @@ def _download(dataset: Dataset) -> bytes:
     target = CACHE / dataset.path
     hint = f"put {dataset.made_from} at $QOS_DATASETS/{dataset.path}"
     if dataset.url is None:
-        raise QosError(
-            f"{dataset.path}: not found and not published as one file: {hint}"
-        )
+        raise QosError(f"{dataset.path}: not found and not published as one file: {hint}")
     console = Console(stderr=True)
     try:
         with (
             console.status(f"downloading {dataset.url}"),
-            urllib.request.urlopen(dataset.url, timeout=TIMEOUT_S) as answer,  # noqa: S310
+            urllib.request.urlopen(dataset.url, timeout=TIMEOUT_S) as answer,
         ):
-            data = answer.read()
+            data: bytes = answer.read()
     except (urllib.error.URLError, TimeoutError, OSError) as error:
-        raise QosError(
-            f"{dataset.url}: cannot be downloaded ({error}); {hint}"
-        ) from None
+        raise QosError(f"{dataset.url}: cannot be downloaded ({error}); {hint}") from None
     _checked(data, dataset, dataset.url)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.part")

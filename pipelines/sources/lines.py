@@ -28,27 +28,17 @@ def read_lines(data: bytes, name: str, separator: str = ",") -> Lines:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise QosError(
-            f"{name}: not UTF-8: byte {data[error.start]:#x} at {error.start}"
-        ) from None
-    lines = [
-        (n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()
-    ]
+        raise QosError(f"{name}: not UTF-8: byte {data[error.start]:#x} at {error.start}") from None
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if len(lines) < 2:
-        raise QosError(
-            f"{name}: empty: {len(lines)} lines, a header and rows are needed"
-        )
+        raise QosError(f"{name}: empty: {len(lines)} lines, a header and rows are needed")
     quoted = '"' in text
     header = [column.strip() for column in _fields(lines[0][1], separator, quoted)]
     if doubles := sorted({column for column in header if header.count(column) > 1}):
         raise QosError(f"{name}: line 1: columns named twice: {doubles}")
     whole, ragged = [], []
     for number, line in lines[1:]:
-        fields = (
-            len(_fields(line, separator, quoted))
-            if quoted
-            else line.count(separator) + 1
-        )
+        fields = len(_fields(line, separator, quoted)) if quoted else line.count(separator) + 1
         if fields == len(header):
             whole.append((number, line))
         else:
@@ -59,9 +49,7 @@ def read_lines(data: bytes, name: str, separator: str = ",") -> Lines:
                     f"ragged_line: {fields} fields, the header has {len(header)}",
                 )
             )
-    rows = pl.DataFrame(
-        {"source_line": [n for n, _ in whole]}, schema={"source_line": pl.Int64}
-    )
+    rows = pl.DataFrame({"source_line": [n for n, _ in whole]}, schema={"source_line": pl.Int64})
     if whole:
         body = "\n".join(line for _, line in whole).encode()
         parsed = pl.read_csv(
@@ -73,13 +61,9 @@ def read_lines(data: bytes, name: str, separator: str = ",") -> Lines:
             empty_string_is_null=False,
             quote_char='"' if quoted else None,
         )
-        rows = pl.concat(
-            [rows, parsed.select(pl.all().str.strip_chars())], how="horizontal"
-        )
+        rows = pl.concat([rows, parsed.select(pl.all().str.strip_chars())], how="horizontal")
     else:
-        rows = rows.with_columns(
-            pl.lit(None, pl.String).alias(column) for column in header
-        )
+        rows = rows.with_columns(pl.lit(None, pl.String).alias(column) for column in header)
     refused = pl.DataFrame(
         ragged,
         schema={

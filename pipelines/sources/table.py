@@ -66,13 +66,9 @@ def table(path: Path) -> Collected:
     mapping = read_mapping(path)
     files = sorted(path.parent.glob(mapping.files))
     if not files:
-        raise QosError(
-            f"{path}: files: {mapping.files!r} matches no file beside the mapping"
-        )
+        raise QosError(f"{path}: files: {mapping.files!r} matches no file beside the mapping")
     read = [(file, _read(file, mapping)) for file in files]
-    rows = pl.concat(
-        (_placed(lines.rows, file) for file, lines in read), how="diagonal"
-    )
+    rows = pl.concat((_placed(lines.rows, file) for file, lines in read), how="diagonal")
     ragged = pl.concat(_placed(lines.ragged, file) for file, lines in read)
     _check_columns(path, mapping, rows.columns)
     timed = _timed(path, mapping, rows)
@@ -109,9 +105,7 @@ def read_mapping(path: Path) -> Mapping:
         raise QosError(f"{path}: {len(faults)} faults; first: {faults[0]}") from None
     for name, description in mapping.tables.items():
         if name not in TABLES:
-            raise QosError(
-                f"{path}: tables: unknown table {name!r}; known: {list(TABLES)}"
-            )
+            raise QosError(f"{path}: tables: unknown table {name!r}; known: {list(TABLES)}")
         known = TABLES[name].column_names()
         for target in (*description.columns, *description.constants):
             if target not in known:
@@ -123,9 +117,7 @@ def read_mapping(path: Path) -> Mapping:
 
 def _read(file: Path, mapping: Mapping) -> Lines:
     if file.stat().st_size > MAX_BYTES:
-        raise QosError(
-            f"{file}: {file.stat().st_size} bytes, at most {MAX_BYTES} are read at once"
-        )
+        raise QosError(f"{file}: {file.stat().st_size} bytes, at most {MAX_BYTES} are read at once")
     data = file.read_bytes()
     if mapping.format == "csv":
         return read_lines(data, str(file), mapping.separator)
@@ -141,57 +133,35 @@ def _read(file: Path, mapping: Mapping) -> Lines:
 def _read_ndjson(data: bytes, file: Path) -> Lines:
     """One JSON object a line; any other line is kept apart with its text."""
     good, bad = [], []
-    for number, line in enumerate(
-        data.decode("utf-8", "replace").splitlines(), start=1
-    ):
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             content = json.loads(line)
         except json.JSONDecodeError as error:
-            bad.append(
-                (number, line, f"ragged_line: not JSON at character {error.pos}")
-            )
+            bad.append((number, line, f"ragged_line: not JSON at character {error.pos}"))
             continue
         if not isinstance(content, dict):
-            bad.append(
-                (number, line, f"ragged_line: {type(content).__name__}, not an object")
-            )
+            bad.append((number, line, f"ragged_line: {type(content).__name__}, not an object"))
             continue
-        good.append(
-            {"source_line": number} | {str(k): _text(v) for k, v in content.items()}
-        )
+        good.append({"source_line": number} | {str(k): _text(v) for k, v in content.items()})
     if not good and not bad:
         raise QosError(f"{file}: empty: no line")
     rows = pl.DataFrame(good, infer_schema_length=None) if good else pl.DataFrame()
     return Lines(
-        rows.with_columns(pl.col("source_line").cast(pl.Int64))
-        if good
-        else _numbered(rows),
+        rows.with_columns(pl.col("source_line").cast(pl.Int64)) if good else _numbered(rows),
         pl.DataFrame(bad, schema=_no_ragged().schema, orient="row"),
     )
 
 
 def _text(value: object) -> str | None:
-    return (
-        None
-        if value is None
-        else value
-        if isinstance(value, str)
-        else json.dumps(value)
-    )
+    return None if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
     renamed = rows.rename({name: name.strip() for name in rows.columns})
-    texts = [
-        pl.col(n).cast(pl.String)
-        for n, t in renamed.schema.items()
-        if not t.is_temporal()
-    ]
-    return renamed.with_columns(texts).with_columns(
-        source_line=pl.int_range(1, pl.len() + 1)
-    )
+    texts = [pl.col(n).cast(pl.String) for n, t in renamed.schema.items() if not t.is_temporal()]
+    return renamed.with_columns(texts).with_columns(source_line=pl.int_range(1, pl.len() + 1))
 
 
 def _no_ragged() -> pl.DataFrame:
@@ -206,23 +176,17 @@ def _placed(rows: pl.DataFrame, file: Path) -> pl.DataFrame:
 
 def _check_columns(path: Path, mapping: Mapping, have: list[str]) -> None:
     asked = {
-        f"tables.{name}.{target}": value.column
-        if isinstance(value, Quantity)
-        else value
+        f"tables.{name}.{target}": value.column if isinstance(value, Quantity) else value
         for name, description in mapping.tables.items()
         for target, value in description.columns.items()
     }
     asked |= {"event_time": mapping.event_time.column}
     asked |= {"ue": mapping.ue} if mapping.ue else {}
     asked |= {"session": mapping.session} if mapping.session else {}
-    asked |= (
-        {"arrival_time": mapping.arrival_time.column} if mapping.arrival_time else {}
-    )
+    asked |= {"arrival_time": mapping.arrival_time.column} if mapping.arrival_time else {}
     for where, column in asked.items():
         if column not in have:
-            columns = [
-                name for name in have if name not in ("source_line", "source_file")
-            ]
+            columns = [name for name in have if name not in ("source_line", "source_file")]
             raise QosError(
                 f"{path}: {where}: the files have no column {column!r}; they have {listed(columns, 12)}"
             )
@@ -242,9 +206,9 @@ def _timed(path: Path, mapping: Mapping, rows: pl.DataFrame) -> pl.DataFrame:
     timed = timed.with_columns(
         arrival.alias("arrival_timestamp"),
         session.cast(pl.String).alias("session_id"),
-        (
-            pl.format("{}/{}", ue, session) if mapping.recorded else ue.cast(pl.String)
-        ).alias("ue_id"),
+        (pl.format("{}/{}", ue, session) if mapping.recorded else ue.cast(pl.String)).alias(
+            "ue_id"
+        ),
     )
     now = datetime.now(UTC)
     future = timed.filter(pl.col("event_timestamp") > now)
@@ -268,22 +232,14 @@ def _numbers(
         where = f"{path}: tables.{name}.{target}"
         if isinstance(value, Quantity):
             if not numeric:
-                raise QosError(
-                    f"{where}: is text and has no unit; write the column's name alone"
-                )
-            scale, offset = conversion(
-                value.unit, str((column.metadata or {})["unit"]), where
-            )
+                raise QosError(f"{where}: is text and has no unit; write the column's name alone")
+            scale, offset = conversion(value.unit, str((column.metadata or {})["unit"]), where)
             missing = mapping.missing if value.missing is None else value.missing
-            found[target] = Number(
-                value.column, scale, offset, missing, value.sentinels
-            )
+            found[target] = Number(value.column, scale, offset, missing, value.sentinels)
         elif numeric:
             unit = (column.metadata or {})["unit"]
             if unit not in ("-", "1"):
-                raise QosError(
-                    f"{where}: needs a unit: {{column: {value}, unit: {unit}}}"
-                )
+                raise QosError(f"{where}: needs a unit: {{column: {value}, unit: {unit}}}")
             found[target] = Number(value, missing=mapping.missing)
     return found
 
@@ -297,26 +253,20 @@ def _canonical(
         if isinstance(value, str) and target not in numbers
     }
     enums = [
-        pl.when(text.is_not_null() & ~text.is_in(column.categories)).then(  # type: ignore[attr-defined]
+        pl.when(text.is_not_null() & ~text.is_in(column.categories)).then(
             pl.format("unparseable: {} {}", pl.lit(target), text)
         )
         for target, text in texts.items()
         if isinstance(column := TABLES[name].columns()[target], dy.Enum)
     ]
     known = {
-        target: pl.when(text.is_in(column.categories)).then(text)  # type: ignore[attr-defined]
+        target: pl.when(text.is_in(column.categories)).then(text)
         for target, text in texts.items()
         if isinstance(column := TABLES[name].columns()[target], dy.Enum)
     }
-    time = pl.when(pl.col("event_timestamp").is_null()).then(
-        pl.lit("unparseable: event_timestamp")
-    )
+    time = pl.when(pl.col("event_timestamp").is_null()).then(pl.lit("unparseable: event_timestamp"))
     filled = rows.with_columns(
-        **(
-            texts
-            | known
-            | {target: number.expression() for target, number in numbers.items()}
-        ),
+        **(texts | known | {target: number.expression() for target, number in numbers.items()}),
         **{target: pl.lit(value) for target, value in description.constants.items()},
         refusal=pl.coalesce(time, *enums, refusal(numbers)),
         source_text=pl.lit(None, pl.String),

@@ -165,9 +165,7 @@ def _events(rows: pl.DataFrame) -> pl.DataFrame:
             pl.lit(kind).alias("kind"),
             counted.alias("_counted"),
             pl.col(column).alias("_text"),
-        ).filter(
-            ~pl.col("_text").cast(pl.Float64, strict=False).eq(0).fill_null(value=False)
-        )
+        ).filter(~pl.col("_text").cast(pl.Float64, strict=False).eq(0).fill_null(value=False))
         counts = text.filter("_counted").with_columns(
             ordinal=pl.int_ranges(pl.col("_text").cast(pl.Float64).cast(pl.Int64))
         )
@@ -181,9 +179,7 @@ def _events(rows: pl.DataFrame) -> pl.DataFrame:
                 fractions.explode("_fraction").with_columns(
                     event_timestamp=pl.col("_start")
                     + pl.duration(
-                        microseconds=(pl.col("_fraction").cast(pl.Float64) * 1e6).round(
-                            0
-                        )
+                        microseconds=(pl.col("_fraction").cast(pl.Float64) * 1e6).round(0)
                     ),
                     ordinal=pl.lit(0),
                 ),

@@ -29,14 +29,10 @@ class TimeColumn(BaseModel):
         dtype = rows.schema[self.column]
         if isinstance(dtype, pl.Datetime):
             if dtype.time_zone is not None:
-                return column.cast(
-                    pl.Datetime("us", dtype.time_zone)
-                ).dt.convert_time_zone("UTC")
+                return column.cast(pl.Datetime("us", dtype.time_zone)).dt.convert_time_zone("UTC")
             return self._placed(column.cast(pl.Datetime("us")), where)
         if self.format in _EPOCH_US:
-            micros = (
-                column.cast(pl.Float64, strict=False) * _EPOCH_US[self.format]
-            ).round(0)
+            micros = (column.cast(pl.Float64, strict=False) * _EPOCH_US[self.format]).round(0)
             return micros.cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
         if self.format == "iso":
             return self._iso(column, where, rows)
@@ -52,9 +48,7 @@ class TimeColumn(BaseModel):
     def _iso(self, column: pl.Expr, where: str, rows: pl.DataFrame) -> pl.Expr:
         text = column.str.replace(" ", "T", literal=True)
         zoned = text.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
-        bare = rows.select(
-            (~zoned & column.is_not_null() & (column != "")).sum()
-        ).item()
+        bare = rows.select((~zoned & column.is_not_null() & (column != "")).sum()).item()
         if bare and self.zone is None:
             raise QosError(
                 f"{where}: {bare} of {len(rows)} times in {self.column!r} bear no zone and the mapping "
@@ -65,9 +59,7 @@ class TimeColumn(BaseModel):
         )
         if not bare:
             return with_zone
-        naive = text.str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
-        )
+        naive = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
         return pl.coalesce(with_zone, self._placed(naive, where))
 
     def _placed(self, naive: pl.Expr, where: str) -> pl.Expr:
@@ -77,15 +69,9 @@ class TimeColumn(BaseModel):
                 "add `zone: UTC`, an offset or a zone name"
             )
         if offset := _OFFSET.fullmatch(self.zone):
-            minutes = (int(offset[2]) * 60 + int(offset[3])) * (
-                1 if offset[1] == "+" else -1
-            )
+            minutes = (int(offset[2]) * 60 + int(offset[3])) * (1 if offset[1] == "+" else -1)
             return (naive - pl.duration(minutes=minutes)).dt.replace_time_zone("UTC")
         if self.zone not in zoneinfo.available_timezones():
-            raise QosError(
-                f"{where}: unknown zone {self.zone!r}; e.g. UTC, +08:00, Asia/Taipei"
-            )
-        placed = naive.dt.replace_time_zone(
-            self.zone, ambiguous="null", non_existent="null"
-        )
+            raise QosError(f"{where}: unknown zone {self.zone!r}; e.g. UTC, +08:00, Asia/Taipei")
+        placed = naive.dt.replace_time_zone(self.zone, ambiguous="null", non_existent="null")
         return placed.dt.convert_time_zone("UTC")

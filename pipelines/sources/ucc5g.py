@@ -50,9 +50,7 @@ def ucc5g() -> Collected:
     """Every line of the 83 sessions as ue_radio, ue_flow, ue_motion, with neighbours and cell changes."""
     archive = zipfile.ZipFile(io.BytesIO(read_dataset(UCC5G)))
     names = sorted(
-        name
-        for name in archive.namelist()
-        if name.endswith(".csv") and "__MACOSX" not in name
+        name for name in archive.namelist() if name.endswith(".csv") and "__MACOSX" not in name
     )
     read = [(name, read_lines(archive.read(name), name)) for name in names]
     rows = pl.concat(
@@ -62,31 +60,23 @@ def ucc5g() -> Collected:
         )
         for name, lines in read
     )
-    time = pl.col("Timestamp").str.to_datetime(
-        "%Y.%m.%d_%H.%M.%S", time_unit="us", strict=False
-    )
+    time = pl.col("Timestamp").str.to_datetime("%Y.%m.%d_%H.%M.%S", time_unit="us", strict=False)
     older = pl.col("rat").is_in(["GSM", "UMTS"])
     greedy = pl.col("session_id").str.starts_with("Download/")
     rows = rows.with_columns(
         event_timestamp=time.dt.replace_time_zone("UTC"),
         ue_id=pl.format("phone/{}", "session_id"),
-        rat=pl.col("NetworkMode").replace_strict(
-            _RATS, default=None, return_dtype=pl.String
-        ),
+        rat=pl.col("NetworkMode").replace_strict(_RATS, default=None, return_dtype=pl.String),
         cell_id=pl.when(~pl.col("RAWCELLID").is_in(["0", "-", ""])).then("RAWCELLID"),
         refusal=pl.coalesce(
-            pl.when(time.is_null()).then(
-                pl.format("unparseable: Timestamp {}", "Timestamp")
-            ),
+            pl.when(time.is_null()).then(pl.format("unparseable: Timestamp {}", "Timestamp")),
             refusal(_ALL),
         ),
         **{name: number.expression() for name, number in _ALL.items()},
     ).with_columns(
         arrival_timestamp=pl.col("event_timestamp").cum_max().over("source_file"),
         five_qi=pl.when(greedy).then(9).otherwise(6),
-        traffic=pl.when(greedy)
-        .then(pl.lit("full_buffer"))
-        .otherwise(pl.lit("streaming")),
+        traffic=pl.when(greedy).then(pl.lit("full_buffer")).otherwise(pl.lit("streaming")),
         downlink_capacity_mbps=pl.when(greedy).then("downlink_mbps"),
         rsrp_dbm=pl.when(~older.fill_null(value=False)).then("rsrp_dbm"),
         rsrq_db=pl.when(~older.fill_null(value=False)).then("rsrq_db"),
@@ -106,17 +96,13 @@ def ucc5g() -> Collected:
     nulls["ue_radio.cell_id"] = Counter({"cell id 0": unnamed})
     for column in ("rsrp_dbm", "rsrq_db"):
         other = int(rows.filter("_older")[_RADIO[column].column].ne("-").sum())
-        nulls.setdefault(f"ue_radio.{column}", Counter())["2G/3G: another quantity"] = (
-            other
-        )
+        nulls.setdefault(f"ue_radio.{column}", Counter())["2G/3G: another quantity"] = other
     return Collected(tables, sum(lines.count for _, lines in read), len(names), nulls)
 
 
 def _neighbours(rows: pl.DataFrame) -> pl.DataFrame:
     """The one neighbour of a row, where it reports its RSRP; its cell is not reported."""
-    return rows.filter(
-        pl.col("_neighbour_rsrp").is_not_null(), ~pl.col("_older")
-    ).with_columns(
+    return rows.filter(pl.col("_neighbour_rsrp").is_not_null(), ~pl.col("_older")).with_columns(
         rank=pl.lit(1),
         rat=pl.lit("LTE"),
         cell_id=pl.lit(None, pl.String),

@@ -35,9 +35,7 @@ def conversion(unit: str, wanted: str, where: str) -> tuple[float, float]:
     if unit not in UNITS:
         guess = difflib.get_close_matches(unit, UNITS, n=1)
         hint = f"; did you mean {guess[0]!r}?" if guess else ""
-        raise QosError(
-            f"{where}: unknown unit {unit!r}; for [{wanted}] there are {known}{hint}"
-        )
+        raise QosError(f"{where}: unknown unit {unit!r}; for [{wanted}] there are {known}{hint}")
     target, scale, offset = UNITS[unit]
     if target != wanted:
         raise QosError(f"{where}: unit {unit!r} is no [{wanted}]; allowed: {known}")

@@ -25,21 +25,12 @@ class Number:
 
     def parsed(self) -> pl.Expr:
         """The text as a number, null where it is none."""
-        return (
-            pl.col(self.column)
-            .cast(pl.String)
-            .str.strip_chars()
-            .cast(pl.Float64, strict=False)
-        )
+        return pl.col(self.column).cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
 
     def expression(self) -> pl.Expr:
         """The value in the target's unit; null where missing, sentinel or unparseable."""
         raw = self.parsed()
-        kept = (
-            pl.when(~raw.is_in(list(self.sentinels))).then(raw)
-            if self.sentinels
-            else raw
-        )
+        kept = pl.when(~raw.is_in(list(self.sentinels))).then(raw) if self.sentinels else raw
         if self.below is not None:
             kept = pl.when(raw >= self.below[0]).then(kept)
         if self.scale == 1.0 and self.offset == 0.0:
@@ -53,19 +44,13 @@ class Number:
         found = {f"missing {marker!r}": text == marker for marker in self.missing}
         found |= {f"sentinel {value:g}": raw == value for value in self.sentinels}
         if self.below is not None:
-            found[self.below[1]] = (raw < self.below[0]) & ~raw.is_in(
-                list(self.sentinels)
-            )
+            found[self.below[1]] = (raw < self.below[0]) & ~raw.is_in(list(self.sentinels))
         return found
 
     def unparseable(self) -> pl.Expr:
         """Which rows have a text that is neither a number nor a missing marker."""
         text = pl.col(self.column).cast(pl.String).str.strip_chars()
-        return (
-            text.is_not_null()
-            & ~text.is_in(list(self.missing))
-            & self.parsed().is_null()
-        )
+        return text.is_not_null() & ~text.is_in(list(self.missing)) & self.parsed().is_null()
 
 
 def count_nulls(
@@ -97,8 +82,4 @@ def refusal(numbers: dict[str, Number]) -> pl.Expr:
         )
         for target, number in numbers.items()
     ]
-    return (
-        pl.coalesce(*reasons, pl.lit(None, pl.String))
-        if reasons
-        else pl.lit(None, pl.String)
-    )
+    return pl.coalesce(*reasons, pl.lit(None, pl.String)) if reasons else pl.lit(None, pl.String)

@@ -20,9 +20,7 @@ KEYS = ("ue_id",)
 
 def a_view(**changes: Any) -> View:
     windows = tuple(
-        w
-        for span in ("1s", "4s", "30s")
-        for w in of("sinr_db", *(f"{op}_{span}" for op in OPS))
+        w for span in ("1s", "4s", "30s") for w in of("sinr_db", *(f"{op}_{span}" for op in OPS))
     )
     plain: dict[str, Any] = {
         "name": "v", "entity": "ue", "keys": KEYS, "table": "ue_radio", "description": "",
@@ -32,9 +30,7 @@ def a_view(**changes: Any) -> View:
 
 
 def named(windows: tuple[Window, ...]) -> dict[str, Any]:
-    return {
-        f"ue_{w.column}_{w.op}_{w.span}": (w.column, w.op, w.length) for w in windows
-    }
+    return {f"ue_{w.column}_{w.op}_{w.span}": (w.column, w.op, w.length) for w in windows}
 
 
 def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -67,8 +63,7 @@ def measurements(draw: st.DrawFn) -> list[dict[str, Any]]:
             "event_timestamp": START + timedelta(milliseconds=250 * step),
             "arrival_timestamp": START
             + timedelta(
-                milliseconds=250
-                * (step + draw(st.sampled_from([0, 0, 0, 0, 1, 3, 20, 100])))
+                milliseconds=250 * (step + draw(st.sampled_from([0, 0, 0, 0, 1, 3, 20, 100])))
             ),
             "sinr_db": draw(st.one_of(st.none(), st.integers(-20, 30).map(float))),
         }
@@ -128,9 +123,7 @@ def test_cutting_the_data_at_a_time_changes_nothing_known_before(
     early = table([r for r in rows if r["arrival_timestamp"] <= cut])
     part = compute.features(early, early, view)
     # A torn window is added up in another order once its late row is there: equal but for rounding.
-    assert_frame_equal(
-        part, whole.filter(pl.col("arrival_timestamp") <= cut), abs_tol=1e-9
-    )
+    assert_frame_equal(part, whole.filter(pl.col("arrival_timestamp") <= cut), abs_tol=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -154,9 +147,7 @@ def test_a_late_row_counts_from_its_arrival_on_and_not_before() -> None:
         }
 
     rows = table([row(0, 0, 1.0), row(1, 3.5, 100.0), row(2, 2, 3.0), row(3, 3, 5.0)])
-    found = compute.features(
-        rows, rows, a_view(windows=of("sinr_db", "max_30s", "count_30s"))
-    )
+    found = compute.features(rows, rows, a_view(windows=of("sinr_db", "max_30s", "count_30s")))
     assert found["arrival_timestamp"].to_list() == [
         START + timedelta(seconds=s) for s in (0, 2, 3, 3.5)
     ]

@@ -1,0 +1,39 @@
+SOURCE ?= simulator
+PROFILE ?= embedded
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint catalog ui
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## make the locked environment in .venv (uv comes into it if missing)
+.venv/.ready: pyproject.toml uv.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --inexact --group dev
+	@touch $@
+
+run: setup ## raw rows to a registered model and a report; SOURCE=simulator|ucc5g|taiwan_ho
+	@python -m pipelines.run --source $(SOURCE) --profile $(PROFILE)
+
+test: setup ## run the tests
+	@python -m pytest -q
+
+lint: setup ## formatting, lint, types and import layers
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+check: lint test ## what CI runs on every change
+
+catalog: setup ## write the feature catalog and docs/features.md anew
+	python -m feature_repo.catalog
+	python -m feature_repo.docs
+
+ui: setup ## Feast's own browser of the definitions
+	cd feature_repo && feast ui --host 127.0.0.1
