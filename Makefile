@@ -13,7 +13,9 @@ help: ## show this help
 setup: .venv/.ready ## make the locked environment in .venv (uv comes into it if missing)
 .venv/.ready: pyproject.toml uv.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@test -x $(BIN)/uv || { $(BIN)/python -m ensurepip --upgrade >/dev/null 2>&1; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@echo "installing the locked environment into .venv"
 	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --inexact --group dev
 	@touch $@
 
