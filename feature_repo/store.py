@@ -16,17 +16,30 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 REPO = Path(__file__).parent
+_SQLITE = "sqlite:///"
+_RELATIVE_SQLITE = f"{_SQLITE}.."
 PROFILES = {"embedded": "feature_store.yaml", "redis": "redis.yaml"}
 
 
-def open_store(profile: str = "embedded") -> "FeatureStore":
-    """The FeatureStore of `feature_repo/`; raises `QosError` for a profile that there is none of."""
+def open_store(profile: str = "embedded", repo: Path = REPO) -> "FeatureStore":
+    """The FeatureStore of a profile; raises `QosError` for a profile that there is none of.
+
+    repo: the folder that relative places of data, registry and online store start from.
+    """
     if profile not in PROFILES:
         raise QosError(f"profile {profile!r}: there is no such; known: {sorted(PROFILES)}")
     with quiet():
         from feast import FeatureStore
+        from feast.repo_config import load_repo_config
 
-        return FeatureStore(repo_path=str(REPO), fs_yaml_file=REPO / PROFILES[profile])
+        config = load_repo_config(repo, REPO / PROFILES[profile])
+        if config.registry.path.startswith(
+            _RELATIVE_SQLITE
+        ):  # Feast reads it from where one stands
+            place = repo / config.registry.path.removeprefix(_SQLITE)
+            place.parent.mkdir(exist_ok=True)
+            config.registry.path = f"{_SQLITE}{place}"
+        return FeatureStore(repo_path=str(repo), config=config)
 
 
 @contextlib.contextmanager

@@ -49,7 +49,15 @@ def aggregate(view: str, rows: Path | None = None, clock: Path | None = None) ->
         raise QosError(f"--view {view}: needs --rows, its table {found.table}")
     table = read_table(rows, TABLES[found.table])
     asks = table if clock is None else read_table(clock, TABLES[found.clock_table])
-    return FeatureRows(compute.features(table, asks, found))
+    return FeatureRows(known_by_the_end(compute.features(table, asks, found), table, asks))
+
+
+def known_by_the_end(
+    features: pl.DataFrame, rows: pl.DataFrame, clock: pl.DataFrame
+) -> pl.DataFrame:
+    """Without the windows that end after the data do: nobody has seen such a window whole."""
+    ends = [table["arrival_timestamp"].max() for table in (rows, clock) if len(table)]
+    return features.filter(pl.col("event_timestamp") <= max(ends)) if ends else features  # type: ignore[type-var]
 
 
 if __name__ == "__main__":

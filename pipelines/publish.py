@@ -1,13 +1,14 @@
 """Applies the definitions and brings the online store of a profile up to the data's end."""
 
-import math
+import contextlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from feature_repo.catalog import catalog_hash
-from feature_repo.store import apply, open_store, quiet
+from feature_repo.store import REPO, apply, open_store, quiet
 from feature_repo.views import STORED
 from feature_repo.windows import StaticView, View
 from pipelines.stage import run
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 EVENT = "event_timestamp"
+_AGED = 4  # OUTSIDE_MAX_AGE of Feast's FieldStatus
 PROBES = 200  # newest keys of a view that are held against the store
 
 
@@ -26,13 +28,17 @@ def publish(features: Path, profile: str = "embedded") -> dict[str, Any]:
     rows and keys of the offline source; start and end of its event times. What the store already
     holds is not written again. Raises `QosError` where a view's rows are missing.
     """
-    store = open_store(profile)
+    return fill(open_store(profile), features)
+
+
+def fill(store: "FeatureStore", features: Path) -> dict[str, Any]:
+    """`publish` into an opened store."""
     apply(store)
     receipt: dict[str, Any] = {}
     for view in STORED:
         rows = read_view(features, view)
         if len(rows) and not holds(store, view, rows):
-            with quiet():
+            with quiet(), contextlib.redirect_stdout(io.StringIO()):
                 store.materialize(rows[EVENT].min(), rows[EVENT].max(), [view.name])  # type: ignore[arg-type]
         receipt[view.name] = {
             "rows": len(rows),
@@ -44,10 +50,10 @@ def publish(features: Path, profile: str = "embedded") -> dict[str, Any]:
     return receipt
 
 
-def published(features: Path, profile: str) -> bool:
+def published(features: Path, profile: str, repo: Path = REPO) -> bool:
     """Whether the store of the profile really holds the newest rows of every view."""
     try:
-        store = open_store(profile)
+        store = open_store(profile, repo)
         return all(
             holds(store, view, rows) for view in STORED if len(rows := read_view(features, view))
         )
@@ -71,7 +77,10 @@ def newest(rows: pl.DataFrame, view: View | StaticView) -> pl.DataFrame:
 
 
 def holds(store: "FeatureStore", view: View | StaticView, rows: pl.DataFrame) -> bool:
-    """Whether the store answers with the newest rows' values, for the keys that changed last."""
+    """Whether the store answers with the newest rows, for the keys that changed last.
+
+    A key whose row is past its ttl must bear the row's event time, any other its values.
+    """
     probes = newest(rows, view).tail(PROBES)
     names = [feature.name for feature in view.features()]
     with quiet():
@@ -79,20 +88,25 @@ def holds(store: "FeatureStore", view: View | StaticView, rows: pl.DataFrame) ->
             answer = store.get_online_features(
                 features=[f"{view.name}:{name}" for name in names],
                 entity_rows=probes.select(view.keys).to_dicts(),
-            ).to_dict()
+            ).proto
         except Exception:  # the view is not registered, or was never written
             return False
+    times = probes[EVENT].dt.epoch("us").to_list()
     return all(
-        _same(value, wanted)
-        for name in names
-        for value, wanted in zip(answer[name], probes[name].to_list(), strict=True)
+        _holds(vector, probes[name].to_list(), times)
+        for name, vector in zip(answer.metadata.feature_names.val, answer.results, strict=True)
+        if name in names
     )
 
 
-def _same(value: float | None, wanted: float | None) -> bool:
-    if value is None or wanted is None:
-        return value is None and wanted is None
-    return value == wanted or (math.isnan(value) and math.isnan(wanted))
+def _holds(vector: Any, wanted: list[float | None], times: list[int]) -> bool:
+    return all(
+        time.ToMicroseconds() == us
+        and (status == _AGED or (value.double_val if value.WhichOneof("val") else None) == want)
+        for value, status, time, want, us in zip(
+            vector.values, vector.statuses, vector.event_timestamps, wanted, times, strict=True
+        )
+    )
 
 
 if __name__ == "__main__":

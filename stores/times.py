@@ -1,0 +1,94 @@
+"""What both online stores say of a row's times: which of two rows is newer, and which is too old.
+
+Stock Feast 0.67 answers with a row of any age and calls an absent entity of Redis present. Here a
+missing row is NOT_FOUND, and a row older than its view's ttl is OUTSIDE_MAX_AGE with a null value and
+its event time beside it. Stock SQLite lets an older row overwrite a newer one, stock Redis never takes
+a correction of equal event time. Here the later event wins, of equal ones the later created.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+AgeFrom = Literal["now", "newest"]
+Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]  # as Feast hands rows over
+Order = tuple[int, int]  # event and created time in microseconds: the greater one wins
+
+BEYOND = -(2**62)  # created time, in an order, of a row that has none
+
+_NULL = Value()
+_ABSENT = Timestamp()
+
+
+def newest(
+    data: Iterable[Row], key_of: Callable[[EntityKey], bytes]
+) -> dict[bytes, tuple[Order, Row]]:
+    """Key to order and row: of several rows of one key the newest, of equal ones the last."""
+    rows: dict[bytes, tuple[Order, Row]] = {}
+    for row in data:
+        order = (micros(row[2]), BEYOND if row[3] is None else micros(row[3]))
+        key = key_of(row[0])
+        if key not in rows or order >= rows[key][0]:
+            rows[key] = (order, row)
+    return rows
+
+
+def newer(
+    rows: dict[bytes, tuple[Order, Row]], stored: dict[bytes, Order]
+) -> dict[bytes, tuple[Order, Row]]:
+    """The rows that win over what is stored."""
+    return {key: row for key, row in rows.items() if key not in stored or row[0] > stored[key]}
+
+
+def latest_us(rows: dict[bytes, tuple[Order, Row]]) -> int:
+    """The latest event or created time of all rows, `BEYOND` of none."""
+    return max((max(order) for order, _ in rows.values()), default=BEYOND)
+
+
+def refuse_aged(
+    response: Any, start: int, grouped_refs: Sequence[tuple[Any, Sequence[str]]], now: datetime
+) -> None:
+    """Gives the vectors that Feast appended from `start` on the status that their age asks for.
+
+    grouped_refs: (view, features) in the order of the vectors, as Feast holds them after its read.
+    now: the instant that ages are counted to.
+    """
+    place = start
+    for view, features in grouped_refs:
+        oldest = _oldest(view.ttl, now)
+        for vector in response.results[place : place + len(features)]:
+            for row, time in enumerate(vector.event_timestamps):
+                if time == _ABSENT:
+                    _set(vector, row, FieldStatus.NOT_FOUND)
+                elif oldest is not None and _micros(time) < oldest:
+                    _set(vector, row, FieldStatus.OUTSIDE_MAX_AGE)
+        place += len(features)
+
+
+def micros(time: datetime) -> int:
+    """Microseconds since 1970 of a time; a naive one is UTC."""
+    aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> datetime:
+    """The UTC time of microseconds since 1970."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+
+
+def _oldest(ttl: timedelta | None, now: datetime) -> int | None:
+    return micros(now - ttl) if ttl else None
+
+
+def _micros(time: Timestamp) -> int:
+    return int(time.seconds * 1_000_000 + time.nanos // 1000)
+
+
+def _set(vector: Any, row: int, status: int) -> None:
+    vector.statuses[row] = status
+    vector.values[row].CopyFrom(_NULL)
