@@ -1,6 +1,7 @@
 """`make run`: reproduces the pipeline on a source and ends with one screen of what came out."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,12 @@ from rich.table import Table
 from pipelines.stage import PARAMS_FILE, TIMINGS
 
 METRICS = Path("data/metrics")
+_RUNNING = re.compile(r"Running stage '(?P<stage>[^']+)'")
+_DVC_SAYS = (
+    "> ", "Stage '", "Verifying ", "Generating ", "Updating ", "Use `dvc ", "Data and pipelines",
+    "To track ", "\tgit add", "Experiment ", "Ran experiment", "Reproducing ", "Your experiment",
+    "ERROR: ", "WARNING: 'always_changed'", "'data/",
+)  # fmt: skip
 REPORT = Path("data/report/index.html")
 
 
@@ -33,12 +40,32 @@ def _dvc(source: str) -> None:
     current = (yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8")) or {}).get("collect") or {}
     command = [sys.executable, "-m", "dvc"]
     if current.get("source", "simulator") == source:
-        command += ["repro", "--quiet"]
+        command += ["repro"]
     else:
-        command += ["exp", "run", "--quiet", "--set-param", f"collect.source={source}"]
-    with Console(stderr=True).status(f"dvc {' '.join(command[3:])}"):
-        done = subprocess.run(command, check=False)
-    if done.returncode:
+        command += ["exp", "run", "--set-param", f"collect.source={source}"]
+    _follow(command)
+
+
+def _follow(command: list[str]) -> None:
+    """Runs DVC, shows the stage it is at, and passes on what the stages themselves say."""
+    console = Console(stderr=True)
+    with (
+        console.status("looking at what changed") as status,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as dvc,
+    ):
+        assert dvc.stdout is not None
+        said = False
+        for line in map(str.rstrip, dvc.stdout):
+            if found := _RUNNING.match(line):
+                status.update(f"stage {found['stage']}")
+            elif line.startswith("ERROR: ") and not said:
+                console.print(line.removeprefix("ERROR: "), markup=False, highlight=False)
+            elif line and not line.startswith(_DVC_SAYS):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                said = True
+    if dvc.returncode:
         sys.exit(1)
 
 
