@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def scratch_store() -> Iterator["FeatureStore"]:
 
 
 def apply(store: "FeatureStore") -> None:
-    """Registers every object of definitions.py."""
+    """Registers every object of definitions.py; raises `QosError` for an unreadable registry."""
     from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
 
     from feature_repo import definitions
@@ -68,7 +69,22 @@ def apply(store: "FeatureStore") -> None:
     kinds = (Entity, FeatureView, OnDemandFeatureView, FeatureService)
     objects: list[Any] = [value for value in vars(definitions).values() if isinstance(value, kinds)]
     with quiet():
+        _check_readable(store)
         store.apply(objects)
+
+
+def _check_readable(store: "FeatureStore") -> None:
+    try:
+        store.list_all_feature_views()
+        store.list_on_demand_feature_views()
+    except Exception as error:  # whatever unpickling, protobuf or SQL says of foreign content
+        said = " ".join(str(error).split())
+        place = os.path.relpath(store.repo_path / store.config.registry.path.removeprefix(_SQLITE))
+        raise QosError(
+            f"{place}: the registry was written by another version and cannot "
+            f"be read ({type(error).__name__}: {said}); remove it and publish again: "
+            "`make online` writes it anew from feature_repo/definitions.py"
+        ) from None
 
 
 @contextlib.contextmanager
