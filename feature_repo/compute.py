@@ -10,6 +10,7 @@ computation over the data known at the decision would give (`pipelines/truncatio
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 
 from feature_repo.kernels import kernel
@@ -104,34 +105,45 @@ def _by_arrival(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataF
 
 
 def _torn(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFrame:
-    """The emissions with a window that holds, by event, a row which had not arrived yet."""
+    """The emissions with a window that holds, by event, a row which had not arrived yet.
+
+    Of one key later arrivals bear later stamps, so the emissions that miss a row stand side by side:
+    from the first whose stamp reaches the row's event to the last before the row's arrival or before
+    the longest window has passed the event.
+    """
     keys = list(view.keys)
-    first_ask = (
-        asked.sort(EVENT)
-        .with_columns(pl.col(ARRIVAL).reverse().cum_min().reverse().over(keys).alias("_first_ask"))
-        .select(*keys, EVENT, "_first_ask")
-    )
-    overtaken = (
-        rows.select(*keys, EVENT, ARRIVAL)
-        .sort(EVENT)
-        .join_asof(first_ask, on=EVENT, by=keys, strategy="forward", check_sortedness=False)
-        .filter(pl.col(ARRIVAL) > pl.col("_first_ask"))
-        .select(*keys, pl.col(EVENT).alias("_event"), pl.col(ARRIVAL).alias("_arrival"))
-    )
-    if overtaken.is_empty():
-        return asked.clear()
     longest = max(window.length for window in view.windows)
-    return (
-        asked.join(overtaken, on=keys)
-        .filter(
-            pl.col("_event") <= pl.col(EVENT),
-            pl.col("_event") > pl.col(EVENT) - longest,
-            pl.col("_arrival") > pl.col(ARRIVAL),
-        )
-        .select(asked.columns)
-        .unique()
-        .sort(*keys, ARRIVAL)
+    instant = pl.duration(microseconds=1)
+    order = asked.sort(*keys, ARRIVAL).with_row_index("_n")
+    places = order.select(*keys, EVENT, ARRIVAL, pl.col("_n").cast(pl.Int64))
+    missed = rows.select(*keys, EVENT, ARRIVAL)
+    bounds = (
+        ("_first", pl.col(EVENT), EVENT, "forward", "first"),
+        ("_before_arrival", pl.col(ARRIVAL) - instant, ARRIVAL, "backward", "last"),
+        ("_inside", pl.col(EVENT) + longest - instant, EVENT, "backward", "last"),
     )
+    for name, bound, time, strategy, keep in bounds:
+        ends = places.unique([*keys, time], keep=keep, maintain_order=True)  # type: ignore[arg-type]
+        missed = (
+            missed.with_columns(bound.alias("_bound"))
+            .sort("_bound")
+            .join_asof(
+                ends.select(*keys, pl.col(time).alias("_bound"), pl.col("_n").alias(name)).sort("_bound"),
+                on="_bound",
+                by=keys,
+                strategy=strategy,  # type: ignore[arg-type]
+                check_sortedness=False,
+            )
+        )  # fmt: skip
+    spans = (
+        missed.select("_first", "_before_arrival", "_inside")
+        .drop_nulls()
+        .select("_first", pl.min_horizontal("_before_arrival", "_inside").alias("_last"))
+        .filter(pl.col("_first") <= pl.col("_last"))
+    )
+    opened = np.bincount(spans["_first"].to_numpy(), minlength=len(order) + 1)
+    closed = np.bincount(spans["_last"].to_numpy() + 1, minlength=len(order) + 1)
+    return asked.sort(*keys, ARRIVAL).filter(np.cumsum(opened - closed)[: len(order)] > 0)
 
 
 def _rolling(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Views and services in Feast's form; with definitions.py the only file that imports Feast."""
 
+import importlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -109,9 +110,10 @@ def on_demand_feature_view(
 ) -> OnDemandFeatureView:
     """The view as a pandas-mode transformation over the sources and the request's fields."""
     schema = [field(feature) for feature in view.features()]
-    function = view.on_frame
+    module, name = view.on_frame.rsplit(".", 1)
+    function = getattr(importlib.import_module(module), name)
     # Feast runs this text when it reads the registry; it names the function and holds no code.
-    text = f"from {function.__module__} import {function.__name__}\n"
+    text = f"from {module} import {name}\n"
     transformation = _Declared(udf=function, udf_string=text)
     transformation.schema = schema
     return OnDemandFeatureView(

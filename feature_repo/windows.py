@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import polars as pl
 from numpy.typing import NDArray
 
@@ -121,8 +120,8 @@ class OnDemandView:
     """Features computed at the request from others and from what was asked.
 
     compute: columns of equal length in (features of `views` and the request's fields; float64, NaN is
-    null), columns out, by feature name; on_frame: the same over a pandas frame, an importable
-    function, so that a registry holds its name and not its code.
+    null), columns out, by feature name; on_frame: dotted name of the same over a pandas
+    frame, so that a registry holds a name and no code.
     """
 
     name: str
@@ -131,7 +130,7 @@ class OnDemandView:
     request: tuple[str, ...]
     declared: tuple[Feature, ...]
     compute: Callable[[Mapping[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]]
-    on_frame: Callable[[pd.DataFrame], pd.DataFrame]
+    on_frame: str
 
     def features(self) -> tuple[Feature, ...]:
         """The declared features."""

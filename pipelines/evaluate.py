@@ -60,12 +60,12 @@ def judge_bundle(
     """As `evaluate`, for a bundle that is already in memory, from wherever it came."""
     check_features(bundle, frame.columns, catalog_hash)
     check_columns(frame, bundle.features)
-    unseen, judged_on = _unseen(bundle, frame)
+    same_frame = content_hash(frame) == bundle.manifest["data_hash"]
     metrics: dict[str, Any] = {}
     rows_of: dict[str, Judged] = {}
     shown: dict[str, pl.DataFrame] = {}
     for task in sorted(bundle.tasks):
-        rows = unseen.filter(pl.col("task") == task).sort(
+        rows = _unseen(bundle, task, frame, same_frame=same_frame).sort(
             "event_timestamp", "session_id", "ue_id", "five_qi"
         )
         if rows.is_empty():
@@ -73,28 +73,29 @@ def judge_bundle(
         rows_of[task], shown[task] = _judged(bundle, task, rows), rows
         metrics[task] = (
             judge(rows_of[task], params.resamples, params.seed)
-            | _groups(bundle, rows, rows_of[task])
-            | _provenance(bundle, task, judged_on)
+            | _groups(bundle, task, rows, rows_of[task])
+            | _provenance(bundle, task, "test part" if same_frame else "another frame")
         )
     if not metrics:
         raise QosError(
-            f"evaluate: none of the {unseen.height} unseen rows of {frame.height} belongs to a "
-            f"task of the bundle; it knows {sorted(bundle.tasks)}"
+            f"evaluate: none of {frame.height} rows is an unseen one of a task of the bundle; it "
+            f"knows {sorted(bundle.tasks)}, the frame has {sorted(frame['task'].unique())}"
         )
     json.dumps(metrics, allow_nan=False)  # no NaN may pose as a number
     return Evaluation(metrics, PlotFolder(figures(bundle, rows_of, shown, metrics)))
 
 
-def _unseen(bundle: Bundle, frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
-    """The rows that may be judged, and where they come from: "test part" or "another frame"."""
-    split = bundle.manifest["split"]
+def _unseen(bundle: Bundle, task: str, frame: pl.DataFrame, *, same_frame: bool) -> pl.DataFrame:
+    """The task's rows that may be judged."""
+    split = bundle.manifest["tasks"][task]["split"]
     session = pl.col("session_id")
-    if content_hash(frame) == bundle.manifest["data_hash"]:
+    rows = frame.filter(pl.col("task") == task)
+    if same_frame:
         later = pl.col("event_timestamp") >= pl.lit(split["test_from"]).str.to_datetime(
             time_unit="us", time_zone="UTC"
         )
-        return frame.filter(session.is_in(split["test"]) & later), "test part"
-    return frame.filter(~session.is_in([*split["train"], *split["dev"]])), "another frame"
+        return rows.filter(session.is_in(split["test"]) & later)
+    return rows.filter(~session.is_in([*split["train"], *split["dev"]]))
 
 
 def _judged(bundle: Bundle, task: str, rows: pl.DataFrame) -> Judged:
@@ -119,10 +120,10 @@ def _floats(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
-def _groups(bundle: Bundle, rows: pl.DataFrame, judged: Judged) -> dict[str, Any]:
+def _groups(bundle: Bundle, task: str, rows: pl.DataFrame, judged: Judged) -> dict[str, Any]:
     """Metrics by 5QI and by how well train knew the serving cell."""
     five_qi = rows["five_qi"].cast(pl.String).fill_null("unknown").to_numpy()
-    cells = bundle.manifest["cells"]
+    cells = bundle.manifest["tasks"][task]["cells"]
     cell = pl.col("cell_id")
     group = rows.select(
         pl.when(cell.is_null())

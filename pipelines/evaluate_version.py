@@ -13,7 +13,7 @@ import polars as pl
 from lifecycle.registry import load_version, open_registry, tracking_uri
 from pipelines import stage
 from pipelines.evaluate import Evaluation, Params, judge_bundle
-from pipelines.params import read_params
+from pipelines.params import PARAMS_FILE, read_params
 from pipelines.train import read_service
 
 
@@ -22,7 +22,7 @@ def evaluate_version(frame: pl.DataFrame, model: str, services: Path) -> Evaluat
 
     The frame may come from another source, as long as it holds the features of the same catalog.
     """
-    params = read_params(stage.PARAMS_FILE, "evaluate", Params)
+    params = read_params(PARAMS_FILE, "evaluate", Params)
     bundle = load_version(open_registry(tracking_uri()), model)
     return judge_bundle(bundle, frame, read_service(services)["catalog_hash"], params)
 

@@ -13,6 +13,9 @@ from schemas.errors import QosError, listed
 
 P = typing.TypeVar("P")
 
+PARAMS_FILE = Path("params.yaml")
+TIMINGS = Path(".qos/stages")  # one JSON a stage: how long its last run took
+
 SECTIONS = (
     "collect", "admit", "check", "aggregate", "label", "assemble", "train", "evaluate", "register",
 )  # fmt: skip

@@ -31,11 +31,8 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from pipelines.params import read_params
+from pipelines.params import PARAMS_FILE, TIMINGS, read_params
 from schemas.errors import QosError
-
-TIMINGS = Path(".qos/stages")
-PARAMS_FILE = Path("params.yaml")
 
 
 def run(function: Callable[..., Any], argv: list[str] | None = None) -> None:

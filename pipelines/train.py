@@ -50,16 +50,15 @@ class BundleFolder:
 def train(frame: pl.DataFrame, services: Path, params: Params) -> BundleFolder:
     """A bundle with one forecast a task: classifier, band if it has values, radio-only twin.
 
-    frame: the labels' columns and the service's features (Float64, null = unknown). The split is
-    one for all tasks. Raises `QosError` when a feature is missing, a task lacks a class or the
-    sessions cannot be parted in time.
+    frame: the labels' columns and the service's features (Float64, null = unknown). Each task is
+    split by its own sessions: tasks have other rows, and a cut that suits one starves another.
+    Raises `QosError` when a feature is missing, a task lacks a class or its sessions cannot be
+    parted in time.
     """
     service = read_service(services)
     check_columns(frame, service["features"])
-    split = split_sessions(frame, params.shares)
-    frame = frame.with_columns(part_of_rows(frame, split).alias("part"))
-    tasks = _tasks(frame, params)
-    rows = {task: _rows(frame, task, service["features"]) for task in tasks}
+    parted = {task: _parted(frame, task, params.shares) for task in _tasks(frame, params)}
+    rows = {task: _rows(part, service["features"]) for task, (_, part) in parted.items()}
     settings = params.forecaster
     if params.trials:
         settings = search(
@@ -71,11 +70,10 @@ def train(frame: pl.DataFrame, services: Path, params: Params) -> BundleFolder:
         )
     fitted = {
         task: fit_task(rows[task], service["features"], service["radio"], settings, params.seed)
-        for task in tasks
+        for task in rows
     }
-    manifest = _manifest(frame.drop("part"), service, split, params, settings)
-    manifest["tasks"] = {task: _about(frame, task, model) for task, model in fitted.items()}
-    manifest["cells"] = _cells(frame)
+    manifest = _manifest(frame, service, params, settings)
+    manifest["tasks"] = {task: _about(*parted[task], model) for task, model in fitted.items()}
     return BundleFolder(bundle_of(manifest, fitted))
 
 
@@ -131,29 +129,39 @@ def content_hash(frame: pl.DataFrame) -> str:
 
 
 def _tasks(frame: pl.DataFrame, params: Params) -> list[str]:
-    """The tasks to learn, sorted; raises `QosError` for one without enough of both classes."""
+    """The tasks to learn, sorted; raises `QosError` for one that the frame does not have."""
     present = sorted(frame["task"].unique().to_list())
     if unknown := set(params.tasks) - set(present):
         raise QosError(f"train.tasks: {listed(sorted(unknown))} not in the frame; it has {present}")
-    tasks = sorted(params.tasks) or present
+    return sorted(params.tasks) or present
+
+
+def _parted(
+    frame: pl.DataFrame, task: str, shares: tuple[float, ...]
+) -> tuple[Split, pl.DataFrame]:
+    """The task's split, and its rows with the column `part`; raises `QosError` for a missing class."""
+    rows = frame.filter(pl.col("task") == task)
+    try:
+        split = split_sessions(rows, shares)
+    except QosError as error:
+        raise QosError(f"train: task {task!r}: {error}") from None
+    rows = rows.with_columns(part_of_rows(rows, split).alias("part"))
     counts = {
-        (task, part, label): rows
-        for task, part, label, rows in frame.group_by("task", "part", "label").len().iter_rows()
+        (part, label): count
+        for part, label, count in rows.group_by("part", "label").len().iter_rows()
     }
-    for task in tasks:
-        for part, least in (("train", LEAST_ROWS), ("dev", 1)):
-            for label in (0, 1):
-                rows = counts.get((task, part, label), 0)
-                if rows < least:
-                    raise QosError(
-                        f"train: task {task!r} has {rows} rows of label {label} in {part}; it "
-                        f"takes at least {least}; name the tasks that can be learned in train.tasks"
-                    )
-    return tasks
+    for part, least in (("train", LEAST_ROWS), ("dev", 1)):
+        for label in (0, 1):
+            if (found := counts.get((part, label), 0)) < least:
+                raise QosError(
+                    f"train: task {task!r} has {found} rows of label {label} in {part}; it takes at "
+                    f"least {least}; name the tasks that can be learned in train.tasks"
+                )
+    return split, rows
 
 
-def _rows(frame: pl.DataFrame, task: str, features: list[str]) -> Rows:
-    chosen = frame.filter((pl.col("task") == task) & pl.col("part").is_in(["train", "dev"])).sort(
+def _rows(of_task: pl.DataFrame, features: list[str]) -> Rows:
+    chosen = of_task.filter(pl.col("part").is_in(["train", "dev"])).sort(
         "event_timestamp", "session_id", "ue_id", "five_qi"
     )
     sessions = chosen["session_id"].rank("dense").cast(pl.Int64).to_numpy()
@@ -172,7 +180,6 @@ def _rows(frame: pl.DataFrame, task: str, features: list[str]) -> Rows:
 def _manifest(
     frame: pl.DataFrame,
     service: dict[str, Any],
-    split: Split,
     params: Params,
     settings: Settings,
 ) -> dict[str, Any]:
@@ -185,22 +192,12 @@ def _manifest(
         "data_hash": content_hash(frame),
         "parameters": json.loads(json.dumps(asdict(params))),
         "settings": asdict(settings),
-        "split": {
-            "unit": split.unit,
-            "dev_from": split.dev_from.isoformat(),
-            "test_from": split.test_from.isoformat(),
-            "left_out": split.left_out,
-            "train": list(split.train),
-            "dev": list(split.dev),
-            "test": list(split.test),
-        },
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
 
 
-def _about(frame: pl.DataFrame, task: str, model: TaskModel) -> dict[str, Any]:
-    """Counts of the task by part, its class rate in train and how its boosters were fitted."""
-    of_task = frame.filter(pl.col("task") == task)
+def _about(split: Split, of_task: pl.DataFrame, model: TaskModel) -> dict[str, Any]:
+    """The task's split, its counts by part, the cells that train saw and how it was fitted."""
     by_part = {
         str(part): {"rows": rows, "positives": positives, "sessions": sessions}
         for part, rows, positives, sessions in of_task.group_by("part")
@@ -215,6 +212,16 @@ def _about(frame: pl.DataFrame, task: str, model: TaskModel) -> dict[str, Any]:
     }
     train_part = by_part["train"]
     return {
+        "split": {
+            "unit": split.unit,
+            "dev_from": split.dev_from.isoformat(),
+            "test_from": split.test_from.isoformat(),
+            "left_out": split.left_out,
+            "train": list(split.train),
+            "dev": list(split.dev),
+            "test": list(split.test),
+        },
+        "cells": _cells(of_task),
         "parts": by_part,
         "class_rate": train_part["positives"] / train_part["rows"],
         "band": bool(model.quantiles),
@@ -222,10 +229,10 @@ def _about(frame: pl.DataFrame, task: str, model: TaskModel) -> dict[str, Any]:
     }
 
 
-def _cells(frame: pl.DataFrame) -> dict[str, list[str]]:
+def _cells(of_task: pl.DataFrame) -> dict[str, list[str]]:
     """Cells that train has seen: often (`familiar`) or seldom (`rare`)."""
     seen = (
-        frame.filter((pl.col("part") == "train") & pl.col("cell_id").is_not_null())
+        of_task.filter((pl.col("part") == "train") & pl.col("cell_id").is_not_null())
         .group_by("cell_id")
         .len()
     )

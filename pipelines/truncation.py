@@ -1,5 +1,6 @@
 """Replay by truncation: cut the data at a decision, compute again, and every value must be equal."""
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,8 @@ from feature_repo.services import Service
 from feature_repo.windows import OnDemandView, StaticView, View
 
 EVENT, ARRIVAL = "event_timestamp", "arrival_timestamp"
+WORLD = "_world"
+_WORLDS_AT_ONCE = 50
 _RELATIVE = 1e-9  # the order of a sum differs when a late row is cut off
 
 
@@ -63,45 +66,66 @@ def replay(
     stored = [view for view in service.members() if not isinstance(view, OnDemandView)]
     names = [feature.name for view in stored for feature in view.features()]
     differences = []
-    for row in sample.iter_rows(named=True):
-        for view in stored:
-            values = _as_known(view, tables, row)
-            for feature in view.features():
-                if not _equal(row[feature.name], values.get(feature.name)):
-                    differences.append(
-                        Difference(
-                            feature.name,
-                            {key: row[key] for key in view.keys},
-                            row[EVENT],
-                            row[feature.name],
-                            values.get(feature.name),
-                        )
-                    )
+    for view in stored:
+        replayed = _as_known(view, tables, sample.with_row_index(WORLD))
+        for feature in view.features():
+            pairs = zip(sample[feature.name], replayed[feature.name], strict=True)
+            differences += [
+                Difference(
+                    feature.name,
+                    {key: sample[key][row] for key in view.keys},
+                    sample[EVENT][row],
+                    one,
+                    other,
+                )
+                for row, (one, other) in enumerate(pairs)
+                if not _equal(one, other)
+            ]
     return Truncation(len(sample), len(names), len(sample) * len(names), differences)
 
 
 def _as_known(
-    view: View | StaticView, tables: dict[str, pl.DataFrame], row: dict[str, Any]
-) -> dict[str, Any]:
-    """The view's newest features within its ttl, computed from what had arrived by the decision."""
-    if any(row[key] is None for key in view.keys):
-        return {}
+    view: View | StaticView, tables: dict[str, pl.DataFrame], decisions: pl.DataFrame
+) -> pl.DataFrame:
+    """A row a decision: the view's newest features within its ttl, from what had arrived by then.
+
+    Each decision is a world of its own, told apart by one more key, that holds no later row.
+    """
+    names = [feature.name for feature in view.features()]
     if isinstance(view, StaticView):
-        found = view.rows().filter(pl.col(key) == row[key] for key in view.keys)
-        return found.row(0, named=True) if len(found) else {}
-    reach = view.ttl + max(window.length for window in view.windows)
-    near = [
-        tables[name].filter(
-            *(pl.col(key) == row[key] for key in view.keys),
-            pl.col(ARRIVAL) <= row[EVENT],
-            pl.col(EVENT) > row[EVENT] - reach - reach,
+        return decisions.join(view.rows(), on=view.keys, how="left", maintain_order="left").select(
+            names
         )
-        for name in (view.table, view.clock_table)
-    ]
-    known = compute.features(near[0], near[1], view).filter(
-        pl.col(ARRIVAL) <= row[EVENT], pl.col(EVENT) >= row[EVENT] - view.ttl
+    parts = [_as_known_part(view, tables, part) for part in decisions.iter_slices(_WORLDS_AT_ONCE)]
+    found = pl.concat(parts)
+    return decisions.join(
+        found, on=WORLD, how="left", maintain_order="left", suffix="_replayed"
+    ).select(pl.col(f"{name}_replayed").alias(name) for name in names)
+
+
+def _as_known_part(
+    view: View, tables: dict[str, pl.DataFrame], decisions: pl.DataFrame
+) -> pl.DataFrame:
+    keys = list(view.keys)
+    asked = decisions.select(WORLD, *keys, pl.col(EVENT).alias("_decision"))
+    reach = view.ttl + max(window.length for window in view.windows)
+    cut = {
+        name: asked.join(tables[name], on=keys).filter(
+            pl.col(ARRIVAL) <= pl.col("_decision"),
+            pl.col(EVENT) > pl.col("_decision") - reach - reach,
+        )
+        for name in {view.table, view.clock_table}
+    }
+    apart = dataclasses.replace(view, keys=(WORLD, *keys))
+    known = compute.features(cut[view.table], cut[view.clock_table], apart)
+    return (
+        known.join(asked.select(WORLD, "_decision"), on=WORLD)
+        .filter(pl.col(ARRIVAL) <= pl.col("_decision"))
+        .filter(pl.col(EVENT) >= pl.col("_decision") - view.ttl)
+        .sort(WORLD, EVENT, ARRIVAL)
+        .unique(WORLD, keep="last", maintain_order=True)
+        .select(WORLD, *(feature.name for feature in view.features()))
     )
-    return known.sort(EVENT, ARRIVAL).row(-1, named=True) if len(known) else {}
 
 
 def _equal(one: float | None, other: float | None) -> bool:

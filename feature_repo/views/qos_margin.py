@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.views.ue_flow import UE_FLOW
@@ -35,12 +34,6 @@ def compute(inputs: Mapping[str, Column]) -> dict[str, Column]:
             inputs["requested_loss_ratio"] - inputs["flow_packet_loss_ratio_mean_10s"]
         ),
     }
-
-
-def on_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """`compute` over a pandas frame, as Feast calls it."""
-    columns = {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in INPUTS}
-    return pd.DataFrame(compute(columns), index=frame.index)
 
 
 def _feature(
@@ -80,5 +73,5 @@ QOS_MARGIN = OnDemandView(
         ),
     ),
     compute=compute,
-    on_frame=on_frame,
+    on_frame="feature_repo.frames.qos_margin",
 )  # fmt: skip
