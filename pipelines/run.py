@@ -1,6 +1,7 @@
 """`make run`: reproduces the pipeline on a source and ends with one screen of what came out."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -60,7 +61,11 @@ def _follow(command: list[str]) -> None:
     with (
         console.status("looking at what changed") as status,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | _identity(),
         ) as dvc,
     ):
         assert dvc.stdout is not None
@@ -75,6 +80,18 @@ def _follow(command: list[str]) -> None:
                 said = True
     if dvc.returncode:
         sys.exit(1)
+
+
+def _identity() -> dict[str, str]:
+    """A name for the commit that a DVC experiment is, where git knows none."""
+    known = subprocess.run(["git", "config", "user.email"], capture_output=True, check=False)
+    if known.returncode == 0:
+        return {}
+    return {
+        f"GIT_{role}_{part}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for part, value in (("NAME", "make run"), ("EMAIL", "make-run@localhost"))
+    }
 
 
 def _publish(profile: str) -> None:
