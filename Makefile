@@ -42,9 +42,10 @@ lint: setup ## formatting, lint, types and import layers
 reproduce: setup ## clone this commit into an empty folder and run every source there
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	git clone --quiet . "$$scratch/clone" && cd "$$scratch/clone" && \
-	for source in simulator ucc5g taiwan_ho; do \
-	  env -u UV_PROJECT_ENVIRONMENT $(MAKE) --no-print-directory run SOURCE=$$source || exit 1; \
-	done
+	$(MAKE) --no-print-directory run && \
+	.venv/bin/python -m pytest -q -p no:randomly acceptance && \
+	$(MAKE) --no-print-directory run SOURCE=ucc5g && \
+	$(MAKE) --no-print-directory run SOURCE=taiwan_ho
 
 check: lint test reproduce ## what CI runs on every change
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ _DVC_SAYS = (
     "To track ", "\tgit add", "Experiment ", "Ran experiment", "Reproducing ", "Your experiment",
     "ERROR: ", "WARNING: 'always_changed'", "'data/",
 )  # fmt: skip
+VERSION = Path(".qos/registered.json")
 SERVICES = Path("feature_repo/catalog/services.json")
 REPORT = Path("data/report/index.html")
 
@@ -39,6 +41,7 @@ def main(
     started = time.time()
     if not online:
         _dvc(source)
+        _register()
     if online or profile != "embedded":
         _publish(profile)
     if not online:
@@ -94,6 +97,23 @@ def _identity() -> dict[str, str]:
     }
 
 
+def _register() -> None:
+    """Registers again where the receipt came from a cache and this machine has not the version."""
+    receipt = _read("register")
+    version = _version()
+    if receipt["registered"] and version.get("bundle") != receipt["bundle"]:
+        stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        command = [sys.executable, *shlex.split(stages["register"]["cmd"])[1:]]
+        with Console(stderr=True).status("registering the model on this machine"):
+            done = subprocess.run(command, check=False)
+        if done.returncode:
+            sys.exit(1)
+
+
+def _version() -> dict[str, Any]:
+    return json.loads(VERSION.read_text(encoding="utf-8")) if VERSION.exists() else {}
+
+
 def _publish(profile: str) -> None:
     receipt = METRICS / ("publish.json" if profile == "embedded" else f"publish_{profile}.json")
     command = [sys.executable, "-m", "pipelines.publish", "--features", "data/features"]
@@ -116,11 +136,11 @@ def _summary(started: float) -> None:
     console.print(_rows())
     console.print(_skills(_read("evaluate")))
     console.print(_stages(started))
-    register = _read("register")
+    receipt, version = _read("register"), _version()
     state = (
-        f"{register['name']} version {register['version']} {register['aliases']}"
-        if register.get("registered")
-        else f"not registered: {register.get('reason')}"
+        f"{receipt['name']} version {version['version']}, {' and '.join(version['aliases'])}"
+        if receipt["registered"]
+        else f"not registered: {receipt['reason']}"
     )
     console.print(f"model   {state}\nreport  {REPORT}", soft_wrap=True)
 
