@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run online redis test check lint reproduce catalog ui
+.PHONY: bench-pipeline help setup run online redis test check lint reproduce catalog ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ reproduce: setup ## clone this commit into an empty folder and run every source 
 	$(MAKE) --no-print-directory run SOURCE=taiwan_ho
 
 check: lint test reproduce ## what CI runs on every change
+
+bench-pipeline: setup ## seconds and memory from raw rows to the report; SOURCE=ucc5g is the measure
+	@python -m benchmarks.pipeline --source $(SOURCE)
 
 catalog: setup ## write the feature catalog and docs/features.md anew
 	python -m feature_repo.catalog
