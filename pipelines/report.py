@@ -53,10 +53,13 @@ def gathered(
     known = read | {name: facts.read_optional(metrics, name) for name in OPTIONAL}
     loaded = load(bundle)
     tasks = facts.tasks(frame, known, loaded, plots)
+    views = facts.views(features, frame, known["publish"])
+    used = set(loaded.features)
     return known | {
         "headline": facts.headline(read["evaluate"]),
         "cautions": facts.cautions(known, loaded.manifest),
-        "views": facts.views(features, frame, known["publish"]),
+        "views": views,
+        "views_used": sum(any(f["name"] in used for f in view["features"]) for view in views),
         "tasks": tasks,
         "judged": [task for task in tasks if task["judged"]],
         "examples": facts.examples(frame, loaded),
@@ -106,7 +109,7 @@ def _count(number: float | None) -> str:
 
 
 def _share(number: float | None, digits: int = 1) -> str:
-    return "–" if number is None else f"{100 * number:.{digits}f} %"
+    return "–" if number is None else f"{100 * number:.{digits}f}\u00a0%"
 
 
 def _score(number: float | None, digits: int = 3) -> str:

@@ -22,7 +22,7 @@ def bar(share: float | None, kind: str = "model", says: str = "") -> Markup:
     return Markup(
         '<svg class="bar" role="img" aria-label="{}"><rect class="track" width="100%" height="100%"/>'
         '<rect class="fill {}" width="{:.2f}%" height="100%"/></svg>'
-    ).format(says or ("unknown" if share is None else f"{share:.1%}"), kind, 100 * filled)
+    ).format(says or ("unknown" if share is None else f"{100 * share:.1f} %"), kind, 100 * filled)
 
 
 def stacked(parts: Sequence[tuple[str, float, str]]) -> Markup:

@@ -127,10 +127,9 @@ def _doubts(judged: dict[str, Any], aim: float) -> list[str]:
     inside = judged.get("band_coverage")
     bottom, top = judged.get("band_coverage_low"), judged.get("band_coverage_high")
     if inside is not None and bottom is not None and top is not None and not bottom <= aim <= top:
-        side = "wider than needed" if inside > aim else "too narrow"
-        texts.append(
-            f"the band holds {inside:.1%} of the values, {aim:.0%} is the aim: it is {side}."
-        )
+        side = "it is wider than needed" if inside > aim else "it is too narrow"
+        held = f"the band holds {100 * inside:.1f}\u00a0% of the values"
+        texts.append(f"{held}, {100 * aim:.0f}\u00a0% is the aim: {side}.")
     return texts
 
 
@@ -296,26 +295,29 @@ def _picture(path: Path) -> str | None:
 
 
 def examples(frame: pl.DataFrame, bundle: Bundle) -> list[dict[str, Any]]:
-    """Unseen decisions with forecast and outcome, at even steps of the forecast probability.
+    """Unseen decisions with forecast and outcome; none is picked by hand.
 
-    None is picked by hand: of each task the rows of the test part are ranked by probability, and
-    those in the middle of equal slices are shown.
+    Of each task's test part those whose probability comes nearest to evenly spaced ones are shown.
     """
     check_columns(frame, bundle.features)
-    names = sorted(bundle.tasks, key=lambda task: list(ASKS).index(task) if task in ASKS else 9)
-    names = [task for task in names if len(_test_part(frame, bundle, task))]
+    parts = {task: _test_part(frame, bundle, task) for task in sorted(bundle.tasks, key=_place)}
+    parts = {task: rows for task, rows in parts.items() if len(rows)}
     found = []
-    for place, task in enumerate(reversed(names)):
-        number = EXAMPLES // len(names) + (place < EXAMPLES % len(names))
-        rows = _test_part(frame, bundle, task)
+    for place, (task, rows) in enumerate(parts.items()):
+        number = EXAMPLES // len(parts) + (place < EXAMPLES % len(parts))
         probability, band = bundle.predict(task, matrix(rows, bundle.features))
-        ranked = pl.Series(probability).arg_sort().to_list()
-        for step in range(min(number, len(ranked))):
-            chosen = ranked[int((step + 0.5) * len(ranked) / number)]
+        aims = [(step + 0.5) / number for step in range(number)]
+        nearest = dict.fromkeys(int(abs(probability - aim).argmin()) for aim in aims)
+        for chosen in nearest:
             limits = None if band is None else [float(limit) for limit in band[chosen]]
             row = rows.row(chosen, named=True)
             found.append(_example(task, row, float(probability[chosen]), limits))
     return found
+
+
+def _place(task: str) -> int:
+    """Requests first: they show best what was asked and what was got."""
+    return -list(ASKS).index(task) if task in ASKS else 1
 
 
 def _test_part(frame: pl.DataFrame, bundle: Bundle, task: str) -> pl.DataFrame:
