@@ -2,6 +2,8 @@
 
 import base64
 import json
+import math
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -344,8 +346,8 @@ def _example(
         "ue": row["ue_id"],
         "cell": row["cell_id"],
         "five_qi": row["five_qi"],
-        "asked": [f"{sign} {number:,.4g} {unit}" for sign, number, unit in asked if _known(number)],
-        "seen": [f"{name} {number:,.4g} {unit}" for name, number, unit in seen if _known(number)],
+        "asked": _said(asked),
+        "seen": _said(seen),
         "probability": probability,
         "band": band,
         "persistence_value": row["persistence_value"],
@@ -357,8 +359,13 @@ def _example(
     }
 
 
-def _known(number: float | None) -> bool:
-    return number is not None and number == number
+def _said(quantities: Iterable[tuple[str, float | None, str]]) -> list[str]:
+    """Those that are known, in words; zero has no sign."""
+    return [
+        f"{name} {number + 0.0:,.4g} {unit}"
+        for name, number, unit in quantities
+        if number is not None and not math.isnan(number)
+    ]
 
 
 def clock(moment: datetime) -> str:
