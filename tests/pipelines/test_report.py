@@ -16,6 +16,7 @@ import pytest
 
 from feature_repo.views import UE_FLOW, UE_RADIO
 from lifecycle.bundles import load, write
+from models.bundle import Bundle
 from models.forecaster import Settings
 from pipelines import report_charts as charts
 from pipelines import stage
@@ -295,6 +296,18 @@ def test_examples_are_unseen_decisions_of_the_test_part(run_of_two: Path) -> Non
         assert one["asked"] == ["≥ 10 Mbps"]
     spread = [one["probability"] for one in found if one["task"] == "throughput"]
     assert spread == sorted(spread) and max(spread) - min(spread) > 0.3
+
+
+def test_examples_of_a_session_that_spans_the_cut_come_from_after_it(run_of_two: Path) -> None:
+    bundle = load(run_of_two / "bundle")
+    frame = pl.read_parquet(run_of_two / "frame.parquet")
+    manifest = copy.deepcopy(bundle.manifest)
+    for about in manifest["tasks"].values():
+        times = frame.filter(pl.col("session_id").is_in(about["split"]["test"]))["event_timestamp"]
+        about["split"]["test_from"] = times.sort()[len(times) // 2].isoformat()
+    late = examples(frame, Bundle(manifest, bundle.tasks))
+    begins = {task: about["split"]["test_from"] for task, about in manifest["tasks"].items()}
+    assert late and all(one["when"] >= begins[one["task"]][:19].replace("T", " ") for one in late)
 
 
 def test_equal_inputs_give_equal_bytes_in_another_process(folder: Path, tmp_path: Path) -> None:
