@@ -19,6 +19,7 @@ from schemas.errors import QosError
 
 EVENT = "event_timestamp"
 EXAMPLES = 10
+FEW_SESSIONS = 10  # to draw from, for an interval by session
 ASKS = {
     "throughput": "Will the mean downlink rate of the next {s:g} s reach the requested rate?",
     "handover": "Will a handover of any kind happen in the next {s:g} s?",
@@ -124,6 +125,8 @@ def _doubts(judged: dict[str, Any], aim: float) -> list[str]:
             f"radio features alone do as well (AUC {radio:.3f}, the model has {judged['auc']:.3f}); "
             "traffic history adds nothing that the interval can tell."
         )
+    if judged["sessions"] < FEW_SESSIONS:
+        texts.append(f"judged on {judged['sessions']} sessions only; its intervals are rough.")
     if judged["brier"] >= judged["brier_class_rate"]:
         texts.append("its probabilities are no better than the class rate (Brier score).")
     inside = judged.get("band_coverage")

@@ -252,7 +252,7 @@ def test_doubts_are_raised_before_the_numbers(run_of_two: Path) -> None:
     good = {
         "bundle": manifest["digest"], "auc": 0.9, "auc_low": 0.88, "auc_radio_only": 0.8,
         "brier": 0.1, "brier_class_rate": 0.2, "band_coverage": 0.8, "band_coverage_low": 0.78,
-        "band_coverage_high": 0.82,
+        "band_coverage_high": 0.82, "sessions": 30,
     }  # fmt: skip
     metrics = {
         "admit": {"source": "ucc5g"}, "label": {}, "check": None,
@@ -269,6 +269,7 @@ def test_doubts_are_raised_before_the_numbers(run_of_two: Path) -> None:
 
     assert raised("evaluate") == []
     assert "radio features alone do as well" in raised("evaluate", auc_radio_only=0.89)[0]
+    assert "judged on 7 sessions only" in raised("evaluate", sessions=7)[0]
     assert "no better than the class rate" in raised("evaluate", brier=0.3)[0]
     narrow = {"band_coverage": 0.7, "band_coverage_low": 0.68, "band_coverage_high": 0.72}
     assert "too narrow" in raised("evaluate", **narrow)[0]
