@@ -36,13 +36,25 @@ class Page:
         (folder / "index.html").write_text(self.html, encoding="utf-8")
 
 
-def report(metrics: Path, features: Path, plots: Path, frame: pl.DataFrame, bundle: Path) -> Page:
+def report(
+    metrics: Path,
+    features: Path,
+    plots: Path,
+    frame: pl.DataFrame,
+    bundle: Path,
+    version: Path | None = None,
+) -> Page:
     """The report of one run; equal inputs give equal bytes.
 
     metrics: the stages' JSON files, of which register, publish and check may be absent; features: a
-    folder a view; plots: what `evaluate` drew. Raises `QosError` where a needed file is absent.
+    folder a view; plots: what `evaluate` drew; version: what `register` left of this machine's
+    registry, without which the page names no number and is the same everywhere. Raises
+    `QosError` where a needed file is absent.
     """
-    return Page(render(gathered(metrics, features, plots, frame, bundle)))
+    content = gathered(metrics, features, plots, frame, bundle)
+    found = facts.read_optional(version.parent, version.stem) if version else None
+    same = found is not None and found.get("bundle") == content["manifest"]["digest"]
+    return Page(render(content | {"version": found if same else None}))
 
 
 def gathered(

@@ -110,10 +110,10 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((folder / "metrics" / f"{name}.json").read_text(encoding="utf-8")))
 
 
-def _page(folder: Path) -> str:
+def _page(folder: Path, version: Path | None = None) -> str:
     frame = pl.read_parquet(folder / "frame.parquet")
     paths = (folder / name for name in ("metrics", "features", "plots"))
-    return report(*paths, frame=frame, bundle=folder / "bundle").html
+    return report(*paths, frame=frame, bundle=folder / "bundle", version=version).html
 
 
 def _text(page: str) -> str:
@@ -148,7 +148,7 @@ def test_the_sections_come_in_the_order_of_the_pipeline(folder: Path) -> None:
 
 def test_what_users_wrote_is_escaped(folder: Path) -> None:
     refused = {"registered": False, "name": "<b>qos", "reason": "<img src=x>", "bundle": "b<i>"}
-    _write(folder, "register", refused | dict.fromkeys(("version", "aliases", "run_id")))
+    _write(folder, "register", refused)
     admit = _read(folder, "admit")
     _write(folder, "admit", admit | {"source": "<script>1</script>"})
     page = _page(folder)
@@ -165,12 +165,25 @@ def test_stages_that_were_not_run_are_said_so(folder: Path) -> None:
     _write(folder, "check", {"expectations": 252, "failed": 2, "empty": ["ue_flow"],
                              "tables": {"ue_radio": {"expectations": 24, "rows": 84854}}})  # fmt: skip
     _write(folder, "publish", {"ue_radio": {"rows": 4, "keys": 31337, "catalog_hash": "other"}})
-    _write(folder, "register", {"registered": True, "name": "qos", "reason": None, "version": 12,
-                                "aliases": ["champion"], "run_id": "r1", "bundle": "b1"})  # fmt: skip
+    accepted = {"registered": True, "name": "qos", "reason": None, "bundle": "b1"}
+    _write(folder, "register", accepted)
     text = _text(_page(folder))
     assert "252 expectations on 1 tables, 2 failed" in text and "empty: ue_flow" in text
     assert "31,337" in text and "differs" in text and "not published" in text
-    assert "qos v12 champion" in text and "another one than shown here" in text
+    assert "registered qos accepted" in text and "another one than shown here" in text
+
+
+def test_the_version_of_a_registry_is_named_if_it_holds_this_bundle(folder: Path) -> None:
+    digest = load(folder / "bundle").digest
+    accepted = {"registered": True, "name": "qos", "reason": None, "bundle": digest}
+    _write(folder, "register", accepted)
+    found = {"bundle": digest, "version": 12, "aliases": ["champion"], "run_id": "r1"}
+    _write(folder, "version", found)
+    version = folder / "metrics" / "version.json"
+    assert "qos v12 champion" in _text(_page(folder, version))
+    _write(folder, "version", found | {"bundle": "older"})
+    assert _page(folder, version) == _page(folder)
+    assert "v12" not in _page(folder) and "another one than" not in _page(folder)
 
 
 def test_a_needed_input_that_is_absent_is_named(folder: Path) -> None:
