@@ -105,6 +105,23 @@ def test_a_row_used_before_it_arrived_is_found() -> None:
     }
 
 
+def test_a_computation_that_heeds_no_arrival_is_found_though_the_replay_uses_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = compute.features
+
+    def leaky(rows: pl.DataFrame, clock: pl.DataFrame, view: View) -> pl.DataFrame:
+        return honest(rows.with_columns(pl.col(EVENT).alias(ARRIVAL)), clock, view)
+
+    monkeypatch.setattr(compute, "features", leaky)
+    rows = speeds([(0, 0, 10.0), (1, 8, 40.0), (2, 2, 10.0)])
+    decisions = asks(0.5, 3, 9)
+    seen = frame_of(leaky(rows, rows, UE_MOTION), UE_MOTION, decisions)
+    frame = pl.concat([decisions, seen], how="horizontal")
+    found = {(d.feature, d.decision) for d in replayed(frame, rows).differences}
+    assert found == {(name, at(3)) for name in ("ue_speed_mps_mean_5s", LAST_60S)}
+
+
 def test_a_value_that_is_known_in_one_and_not_in_the_other_differs() -> None:
     decisions = asks(0.5)
     null = {"ue_speed_mps_mean_5s": None, LAST_60S: 0.0}
