@@ -50,7 +50,8 @@ class TimeColumn(BaseModel):
     def _iso(self, column: pl.Expr, where: str, rows: pl.DataFrame) -> pl.Expr:
         text = column.str.replace(" ", "T", literal=True)
         zoned = text.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
-        bare = rows.select((~zoned & column.is_not_null() & (column != "")).sum()).item()
+        naive = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+        bare = rows.select((~zoned & naive.is_not_null()).sum()).item()
         if bare and self.zone is None:
             raise QosError(
                 f"{where}: {bare} of {len(rows)} times in {self.column!r} bear no zone and the mapping "
@@ -61,7 +62,6 @@ class TimeColumn(BaseModel):
         )
         if not bare:
             return with_zone
-        naive = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
         return pl.coalesce(with_zone, self._placed(naive, where))
 
     def _placed(self, naive: pl.Expr, where: str) -> pl.Expr:

@@ -160,8 +160,12 @@ def test_a_naive_time_without_a_zone_is_refused(form: str) -> None:
 
 
 def test_naive_times_are_counted() -> None:
-    with pytest.raises(QosError, match=r": 1 of 3 times in 't' bear no zone"):
-        _times(TimeColumn(column="t"), "2024-03-05T12:00:00", "2024-03-05T12:00:00Z", None)
+    with pytest.raises(QosError, match=r": 1 of 4 times in 't' bear no zone"):
+        _times(TimeColumn(column="t"), "2024-03-05T12:00:00", "2024-03-05T12:00:00Z", "noon", None)
+
+
+def test_text_that_is_no_time_is_no_naive_time() -> None:
+    assert _times(TimeColumn(column="t"), "noon", "2024-03-05T12:00:00Z") == [None, NOON]
 
 
 def test_an_unknown_zone_is_refused() -> None:
