@@ -137,9 +137,12 @@ def _rules(name: str, columns: list[str]) -> list[str]:
     own = [c for c in columns if "|" in c and not c.startswith("row_number|")]
     known = {*TABLES[name].column_names(), "row_number", "primary_key", *own}
     order = {column: place for place, column in enumerate(TABLES[name].column_names())}
-    return sorted(own, key=lambda rule: order[rule.split("|")[0]]) + [
-        c for c in columns if c not in known and "|" not in c
-    ]
+
+    def place(rule: str) -> tuple[int, bool]:  # NaN is also above every limit
+        column, test = rule.split("|")
+        return order[column], test in ("min", "max")
+
+    return sorted(own, key=place) + [c for c in columns if c not in known and "|" not in c]
 
 
 def violations(name: str, rows: pl.DataFrame) -> list[str]:
