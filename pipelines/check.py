@@ -33,6 +33,8 @@ _OUTSIDE = (
     re.compile(r"<img[^>]*https?://[^>]*>"),
     re.compile(r"url\(['\"]?https?://[^)]*\)"),
 )
+_RUN_TIME = re.compile(r"\d{8}T\d{6}\.\d{6}Z|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,25 @@ def validate(suites: list[Suite]) -> tuple[Docs, list[Failure]]:
             if path.is_file()
         }
     style = STYLE.read_text(encoding="utf-8")
-    pages = {name: self_contained(content, name, style) for name, content in files.items()}
-    pages["index.html"] = _index(suites, failed, list(pages), style)
+    pages = {
+        _flat(name): self_contained(content, name, style)
+        for name, content in files.items()
+        if name.endswith(".html")
+    }
+    pages["index.html"] = _index(suites, failed, style)
     return Docs(pages), [failure for found in failed.values() for failure in found]
 
 
-def _index(
-    suites: list[Suite], failed: dict[str, list[Failure]], pages: list[str], style: str
-) -> bytes:
+def _flat(name: str) -> str:
+    """validations/<suite>/<run>/<time>/data-<suite>.html: without the folders that bear the time."""
+    return name.rsplit("/", 1)[-1] if name.startswith("validations/") else name
+
+
+def _index(suites: list[Suite], failed: dict[str, list[Failure]], style: str) -> bytes:
     """The first page: a row a suite. (The library's own is drawn by scripts of other hosts.)"""
     rows = []
     for suite in suites:
-        page = next(p for p in pages if p.endswith(f"/data-{suite.name}.html"))
+        page = f"data-{suite.name}.html"
         bad = len(failed[suite.name])
         verdict = (
             f'<span class="text-danger">{bad} not met</span>'
@@ -211,12 +220,15 @@ def _plain(value: Any) -> str:
 
 
 def self_contained(content: bytes, name: str, style: str) -> bytes:
-    """A page that loads nothing from elsewhere: scripts, fonts and pictures of other hosts go out."""
-    if not name.endswith(".html"):
-        return content
+    """A page that loads nothing from elsewhere and is the same for the same data.
+
+    Scripts, fonts and pictures of other hosts go out, and so do the times of the run.
+    """
     page = content.decode("utf-8")
-    for outside in _OUTSIDE:
+    for outside in (*_OUTSIDE, _RUN_TIME, _RUN_ID):
         page = outside.sub("", page)
+    if name.startswith("validations/"):
+        page = page.replace("../" * name.count("/"), "")
     return page.replace("</head>", f"<style>{style}</style></head>", 1).encode()
 
 
