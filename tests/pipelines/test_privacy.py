@@ -63,10 +63,12 @@ class Scratch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said = ""
-        (folder / "private.csv").write_text(FILE, encoding="utf-8")
-        (folder / "mapping.yaml").write_text(MAPPING, encoding="utf-8")
+        (folder / "mine").mkdir()
+        self.source = folder / "mine" / "private.csv"
+        self.source.write_text(FILE, encoding="utf-8")
+        (folder / "mine" / "mapping.yaml").write_text(MAPPING, encoding="utf-8")
         (folder / "params.yaml").write_text(
-            "collect: {source: table, mapping: mapping.yaml}\nadmit: {min_acceptance: 0.1}\n"
+            "collect: {source: table, table: mine}\nadmit: {min_acceptance: 0.1}\n"
         )
         stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
         kept = {name: stages[name] for name in ("collect", "admit")}
@@ -74,7 +76,7 @@ class Scratch:
             python = f"{sys.executable} -m pipelines"
             stage["cmd"] = stage["cmd"].replace("python -m pipelines", python)
             stage["deps"] = [dep for dep in stage.get("deps", ()) if dep.startswith("data/")]
-        kept["collect"]["deps"] = ["mapping.yaml", "private.csv"]
+        kept["collect"]["deps"] = ["mine/mapping.yaml", "mine/private.csv"]
         (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}), encoding="utf-8")
         self.run("init", "--no-scm", "-q")
 
@@ -91,7 +93,7 @@ class Scratch:
 
     def files(self) -> list[Path]:
         found = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return [path for path in found if path != self.folder / "private.csv"]
+        return [path for path in found if path != self.source]
 
 
 def _spellings(identifier: str) -> set[bytes]:
@@ -131,7 +133,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
 
 
 def test_the_search_finds_what_is_planted(scratch: Scratch, tmp_path: Path) -> None:
-    assert _leaks((scratch.folder / "private.csv").read_bytes()) == set(PLANTED)
+    assert _leaks(scratch.source.read_bytes()) == set(PLANTED)
     planted = pl.DataFrame({"a": list(PLANTED.values()), "b": 1010666666666.0})
     planted.write_parquet(tmp_path / "a.parquet", compression="zstd")
     assert _leaks(_content(tmp_path / "a.parquet")) == set(PLANTED)
@@ -170,7 +172,7 @@ def test_no_byte_of_cache_outputs_or_logs_bears_an_identifier(scratch: Scratch) 
 def test_a_failed_run_tells_no_identifier(tmp_path: Path) -> None:
     """A typo in the header: the error quotes the columns that there are."""
     scratch = Scratch(tmp_path)
-    (tmp_path / "private.csv").write_text(FILE.replace("time,", "tmie,", 1), encoding="utf-8")
+    scratch.source.write_text(FILE.replace("time,", "tmie,", 1), encoding="utf-8")
     assert scratch.run("repro") != 0
     assert "no column 'time'; they have 'tmie'" in scratch.said
     assert "Traceback" not in scratch.said and _leaks(scratch.said.encode()) == set()
@@ -193,5 +195,5 @@ def test_no_error_quotes_an_identifier(
     (tmp_path / "private.csv").write_text(FILE.replace(old, new, 1), encoding="utf-8")
     (tmp_path / "mapping.yaml").write_text(MAPPING, encoding="utf-8")
     with pytest.raises(QosError, match=re.escape(said)) as raised:
-        collect(Params(source="table", mapping=str(tmp_path / "mapping.yaml")))
+        collect(Params(source="table", table=str(tmp_path)))
     assert _leaks(str(raised.value).encode()) == set()

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.admit import split
+from pipelines.collect import Params, collect
 from pipelines.sources.collected import Collected
 from pipelines.sources.table import table
 from schemas.errors import QosError
@@ -236,8 +237,10 @@ def test_times_in_the_future_are_refused(drive: Path) -> None:
         table(drive)
 
 
-def test_a_missing_mapping_is_one_line_of_the_command(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("collect: {source: table, mapping: mine.yaml}\n")
+def test_a_missing_file_is_one_line_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    shutil.copy(DATA / "drive.yaml", tmp_path / "mine")
+    (tmp_path / "params.yaml").write_text("collect: {source: table, table: mine}\n")
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.collect", "--out", "raw"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -245,9 +248,27 @@ def test_a_missing_mapping_is_one_line_of_the_command(tmp_path: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
     first, *rest = done.stderr.splitlines()
     assert first == (
-        "collect: params.yaml: collect.mapping: 'mine.yaml' is no file; the `table` source needs one"
+        "collect: mine/drive.yaml: files: 'drive.csv' matches no file beside the mapping"
     )
     assert len(rest) == 1 and not (tmp_path / "raw").exists()
+
+
+def test_a_folder_has_one_mapping(drive: Path) -> None:
+    asked = Params(source="table", table=str(drive.parent))
+    shutil.copy(drive, drive.with_name("second.yml"))
+    with pytest.raises(QosError, match=r"2 mappings \['drive\.yaml', 'second\.yml'\]; one \.yaml"):
+        collect(asked)
+    with pytest.raises(QosError, match=r"collect\.table: .*none: no such folder"):
+        collect(Params(source="table", table=str(drive.parent / "none")))
+    with pytest.raises(QosError, match=r"^[^:]*drive\.yml: not YAML: "):
+        drive.with_name("drive.yml").write_bytes(b"\xff")
+        table(drive.with_name("drive.yml"))
+
+
+@pytest.mark.parametrize("grid", [0.0, -1.0, 1.5, float("nan")])
+def test_a_grid_beyond_its_limits_is_refused(grid: float) -> None:
+    with pytest.raises(QosError, match=r"^params\.yaml: collect\.grid_deg: .* must be in \(0, 1\]"):
+        collect(Params(grid_deg=grid))
 
 
 value = st.sampled_from(
