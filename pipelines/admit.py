@@ -1,7 +1,8 @@
 """Raw to admitted: every row is held against its contract, and what breaks it goes to quarantine.
 
 One reason a row, the first of: refused by the source, a time after the collection, a key or dtype, an
-inclusive range (in the contract's order of columns), a rule of the table, a duplicate. Of rows with
+inclusive range (in the contract's order of columns), a rule of the table, a duplicate. Every reason
+begins with the table and, where one is to blame, the column. Of rows with
 equal keys the last line wins; the earlier ones are `duplicate_identical` or `duplicate_superseded`.
 """
 
@@ -51,6 +52,12 @@ class Result(NamedTuple):
 
 def admit(raw: Path, params: Params) -> Result:
     """Splits every raw table; raises `QosError` under the minimal acceptance, naming the worst."""
+    if not 0 <= params.min_acceptance <= 1:
+        raise QosError(
+            f"params.yaml: admit.min_acceptance: {params.min_acceptance}, must be in [0, 1]"
+        )
+    if not (raw / "collect.json").is_file():
+        raise QosError(f"{raw / 'collect.json'}: not found; `dvc repro` makes it")
     account = json.loads((raw / "collect.json").read_text(encoding="utf-8"))
     admitted, quarantine = {}, {}
     now = datetime.now(UTC)
@@ -107,7 +114,7 @@ def _reason(name: str, rows: pl.DataFrame, now: datetime | None) -> pl.Series:
         numbered.join(first, on="row_number", how="left", maintain_order="left")
         .select(
             pl.coalesce(
-                pl.col("refusal").str.split(":").list.first(),
+                _refused(name, pl.col("refusal")),
                 pl.when(late).then(pl.lit(f"{name}.arrival_timestamp: after the collection")),
                 pl.col("_rule"),
             ).alias("reason")
@@ -116,14 +123,26 @@ def _reason(name: str, rows: pl.DataFrame, now: datetime | None) -> pl.Series:
     )
 
 
+def _refused(name: str, refusal: pl.Expr) -> pl.Expr:
+    """`<table>.<column>: unparseable`, for other refusals `<table>: <rule>`; null where none."""
+    rule = refusal.str.split(":").list.first()
+    column = refusal.str.extract(r"^unparseable: (\w+)", 1)
+    return pl.coalesce(
+        pl.format(f"{name}.{{}}: {{}}", column, rule), pl.format(f"{name}: {{}}", rule)
+    )
+
+
 def _rules(name: str, columns: list[str]) -> list[str]:
     """Names of the rules among the columns of a failure report: keys and ranges, then table rules."""
     own = [c for c in columns if "|" in c and not c.startswith("row_number|")]
     known = {*TABLES[name].column_names(), "row_number", "primary_key", *own}
     order = {column: place for place, column in enumerate(TABLES[name].column_names())}
-    return sorted(own, key=lambda rule: order[rule.split("|")[0]]) + [
-        c for c in columns if c not in known and "|" not in c
-    ]
+
+    def place(rule: str) -> tuple[int, bool]:  # NaN is also above every limit
+        column, test = rule.split("|")
+        return order[column], test in ("min", "max")
+
+    return sorted(own, key=place) + [c for c in columns if c not in known and "|" not in c]
 
 
 def violations(name: str, rows: pl.DataFrame) -> list[str]:
@@ -168,8 +187,8 @@ def _without_duplicates(name: str, judged: pl.DataFrame) -> pl.DataFrame:
     losers = ranked.filter(pl.col("_nth") < pl.col("_of") - 1).select(
         "_row",
         pl.when(pl.col("_values") == pl.col("_winner"))
-        .then(pl.lit("duplicate_identical"))
-        .otherwise(pl.lit("duplicate_superseded"))
+        .then(pl.lit(f"{name}: duplicate_identical"))
+        .otherwise(pl.lit(f"{name}: duplicate_superseded"))
         .alias("_duplicate"),
     )
     return (

@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from nef.simulator import SimulatorParams
-from pipelines.pseudonym import pseudonymised, read_key
+from pipelines.pseudonym import pseudonymised, read_key, redacted
 from pipelines.sources.collected import Collected
 from pipelines.sources.simulator import simulator
 from pipelines.sources.table import table
@@ -48,7 +48,12 @@ def collect(params: Params) -> Raw:
     """The raw canonical tables of the source; raises `QosError` where it has no row."""
     if not 0 < params.grid_deg <= 1:
         raise QosError(f"params.yaml: collect.grid_deg: {params.grid_deg}, must be in (0, 1] deg")
-    found = _read(params)
+    try:
+        found = _read(params)
+    except QosError as error:
+        if params.source != "table":
+            raise
+        raise QosError(redacted(str(error))) from None  # it may quote the user's file
     if not any(len(rows) for rows in found.tables.values()):
         raise QosError(f"{params.source}: empty: {found.lines} lines and not one row")
     key = found.pseudonym_key or read_key()

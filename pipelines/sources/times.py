@@ -10,6 +10,7 @@ from schemas.errors import QosError
 
 _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
 _EPOCH_US = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0}
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_000_000  # the years 1 to 9999
 
 
 class TimeColumn(BaseModel):
@@ -33,7 +34,8 @@ class TimeColumn(BaseModel):
             return self._placed(column.cast(pl.Datetime("us")), where)
         if self.format in _EPOCH_US:
             micros = (column.cast(pl.Float64, strict=False) * _EPOCH_US[self.format]).round(0)
-            return micros.cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
+            known = pl.when(micros.is_between(_FIRST_US, _LAST_US)).then(micros)
+            return known.cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
         if self.format == "iso":
             return self._iso(column, where, rows)
         zoned = "%z" in self.format or "%:z" in self.format
@@ -48,7 +50,8 @@ class TimeColumn(BaseModel):
     def _iso(self, column: pl.Expr, where: str, rows: pl.DataFrame) -> pl.Expr:
         text = column.str.replace(" ", "T", literal=True)
         zoned = text.str.contains(r"(Z|[+-]\d{2}:?\d{2})$")
-        bare = rows.select((~zoned & column.is_not_null() & (column != "")).sum()).item()
+        naive = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+        bare = rows.select((~zoned & naive.is_not_null()).sum()).item()
         if bare and self.zone is None:
             raise QosError(
                 f"{where}: {bare} of {len(rows)} times in {self.column!r} bear no zone and the mapping "
@@ -59,7 +62,6 @@ class TimeColumn(BaseModel):
         )
         if not bare:
             return with_zone
-        naive = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
         return pl.coalesce(with_zone, self._placed(naive, where))
 
     def _placed(self, naive: pl.Expr, where: str) -> pl.Expr:

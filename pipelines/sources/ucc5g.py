@@ -95,7 +95,7 @@ def ucc5g() -> Collected:
     unnamed = int(rows["cell_id"].is_null().sum())
     nulls["ue_radio.cell_id"] = Counter({"cell id 0": unnamed})
     for column in ("rsrp_dbm", "rsrq_db"):
-        other = int(rows.filter("_older")[_RADIO[column].column].ne("-").sum())
+        other = rows.filter("_older").select(_RADIO[column].expression().count()).item()
         nulls.setdefault(f"ue_radio.{column}", Counter())["2G/3G: another quantity"] = other
     return Collected(tables, sum(lines.count for _, lines in read), len(names), nulls)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import polars as pl
 
 MISSING = ("", "-")
+# A plain number of ten or more digits is a subscriber's (IMSI, MSISDN), not a measurement, unless
+# its unit is so small that the converted value stays below anything that a contract allows.
+_ID_FROM, _NO_VALUE_FROM = 1e9, 2e4
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,8 @@ class Number:
     """One number column: where it stands, how its unit converts, which texts and values mean null.
 
     value = text * scale + offset; missing: texts; sentinels: values before conversion;
-    below, above: values beyond these (before conversion) are no measurements, with that reason.
+    below: smaller values (before conversion) are no measurements, with that reason; whole: only
+    integers are numbers. A number as long as a subscriber id is none.
     """
 
     column: str
@@ -22,10 +26,18 @@ class Number:
     missing: tuple[str, ...] = MISSING
     sentinels: tuple[float, ...] = ()
     below: tuple[float, str] | None = None
+    whole: bool = False
 
     def parsed(self) -> pl.Expr:
         """The text as a number, null where it is none."""
-        return pl.col(self.column).cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+        raw = pl.col(self.column).cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+        value = raw * self.scale + self.offset
+        fits = (raw.abs() < _ID_FROM) | (value.abs() < _NO_VALUE_FROM) | ~raw.is_finite()
+        if self.sentinels:
+            fits |= raw.is_in(list(self.sentinels))
+        if self.whole:
+            fits &= raw.is_finite() & (raw == raw.round(0))
+        return pl.when(fits).then(raw)
 
     def expression(self) -> pl.Expr:
         """The value in the target's unit; null where missing, sentinel or unparseable."""
@@ -57,6 +69,8 @@ def count_nulls(
     rows: pl.DataFrame, table: str, numbers: dict[str, Number]
 ) -> dict[str, Counter[str]]:
     """ "table.column" -> reason -> how many values became null, reasons without any left out."""
+    if not numbers:
+        return {}
     counts = rows.select(
         condition.sum().alias(f"{target}\0{reason}")
         for target, number in numbers.items()
