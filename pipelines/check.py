@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FAILED_DOCS = Path(".qos/check_failed")
 STYLE = Path(__file__).with_name("check.css")
 _RANDOM_ID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CLOCK = re.compile(rb"\d{8}T\d{6}\.\d{6}Z")  # of the run, and of when its rows were handed over
 _OUTSIDE = (
     re.compile(r"<link[^>]*https?://[^>]*>"),
     re.compile(r"<script[^>]*src=\"https?://[^>]*></script>"),
@@ -126,7 +127,7 @@ def _metrics(suites: list[Suite], empty: list[str]) -> dict[str, object]:
 def validate(suites: list[Suite]) -> tuple[Docs, list[Failure]]:
     """Runs every suite; the data docs of all of them and what failed, in the suites' order.
 
-    Equal data leave equal docs: the time of the run is the newest event's, ids are numbered.
+    Equal data leave equal docs: the newest event's time stands for the run's, ids are numbered.
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         import great_expectations as gx
@@ -147,7 +148,10 @@ def validate(suites: list[Suite]) -> tuple[Docs, list[Failure]]:
             if path.is_file()
         }
     style = STYLE.read_text(encoding="utf-8")
-    pages = {name: self_contained(content, name, style) for name, content in files.items()}
+    pages = {
+        name: _repeatable(self_contained(content, name, style), as_of)
+        for name, content in files.items()
+    }
     pages["index.html"] = _index(suites, failed, list(pages), style)
     return Docs(pages), [failure for found in failed.values() for failure in found]
 
@@ -261,14 +265,16 @@ def self_contained(content: bytes, name: str, style: str) -> bytes:
     page = content.decode("utf-8")
     for outside in _OUTSIDE:
         page = outside.sub("", page)
-    return _numbered(page.replace("</head>", f"<style>{style}</style></head>", 1).encode())
+    return page.replace("</head>", f"<style>{style}</style></head>", 1).encode()
 
 
-def _numbered(page: bytes) -> bytes:
-    """Random ids by the order in which the page first names them."""
+def _repeatable(page: bytes, as_of: datetime) -> bytes:
+    """Without the clock, and with random ids by the order in which the page first names them."""
     seen: dict[bytes, bytes] = {}
+    timeless = _CLOCK.sub(as_of.strftime("%Y%m%dT%H%M%S.%fZ").encode(), page)
     return _RANDOM_ID.sub(
-        lambda found: seen.setdefault(found[0], str(uuid.UUID(int=len(seen) + 1)).encode()), page
+        lambda found: seen.setdefault(found[0], str(uuid.UUID(int=len(seen) + 1)).encode()),
+        timeless,
     )
 
 
