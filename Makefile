@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run online redis test check lint catalog ui
+.PHONY: bench-pipeline help setup run online redis test check lint reproduce catalog ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,7 +39,18 @@ lint: setup ## formatting, lint, types and import layers
 	mypy
 	lint-imports
 
-check: lint test ## what CI runs on every change
+reproduce: setup ## clone this commit into an empty folder and run every source there
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	git clone --quiet . "$$scratch/clone" && cd "$$scratch/clone" && \
+	$(MAKE) --no-print-directory run && \
+	.venv/bin/python -m pytest -q -p no:randomly acceptance && \
+	$(MAKE) --no-print-directory run SOURCE=ucc5g && \
+	$(MAKE) --no-print-directory run SOURCE=taiwan_ho
+
+check: lint test reproduce ## what CI runs on every change
+
+bench-pipeline: setup ## seconds and memory from raw rows to the report; SOURCE=ucc5g is the measure
+	@python -m benchmarks.pipeline --source $(SOURCE)
 
 catalog: setup ## write the feature catalog and docs/features.md anew
 	python -m feature_repo.catalog

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import tempfile
-import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,14 +37,14 @@ if TYPE_CHECKING:
 
 FAILED_DOCS = Path(".qos/check_failed")
 STYLE = Path(__file__).with_name("check.css")
-_RANDOM_ID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_CLOCK = re.compile(rb"\d{8}T\d{6}\.\d{6}Z")  # of the run, and of when its rows were handed over
 _OUTSIDE = (
     re.compile(r"<link[^>]*https?://[^>]*>"),
     re.compile(r"<script[^>]*src=\"https?://[^>]*></script>"),
     re.compile(r"<img[^>]*https?://[^>]*>"),
     re.compile(r"url\(['\"]?https?://[^)]*\)"),
 )
+_RUN_TIME = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _metrics(suites: list[Suite], empty: list[str]) -> dict[str, object]:
 def validate(suites: list[Suite]) -> tuple[Docs, list[Failure]]:
     """Runs every suite; the data docs of all of them and what failed, in the suites' order.
 
-    Equal data leave equal docs: the newest event's time stands for the run's, ids are numbered.
+    Equal data leave equal docs: the newest event's time stands for the run's.
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         import great_expectations as gx
@@ -149,10 +148,11 @@ def validate(suites: list[Suite]) -> tuple[Docs, list[Failure]]:
         }
     style = STYLE.read_text(encoding="utf-8")
     pages = {
-        name: _repeatable(self_contained(content, name, style), as_of)
+        _flat(name): self_contained(content, name, style)
         for name, content in files.items()
+        if name.endswith(".html")
     }
-    pages["index.html"] = _index(suites, failed, list(pages), style)
+    pages["index.html"] = _index(suites, failed, style)
     return Docs(pages), [failure for found in failed.values() for failure in found]
 
 
@@ -175,13 +175,16 @@ def _newest(suites: list[Suite]) -> datetime:
     )
 
 
-def _index(
-    suites: list[Suite], failed: dict[str, list[Failure]], pages: list[str], style: str
-) -> bytes:
+def _flat(name: str) -> str:
+    """validations/<suite>/<run>/<time>/data-<suite>.html: without the folders that bear the time."""
+    return name.rsplit("/", 1)[-1] if name.startswith("validations/") else name
+
+
+def _index(suites: list[Suite], failed: dict[str, list[Failure]], style: str) -> bytes:
     """The first page: a row a suite. (The library's own is drawn by scripts of other hosts.)"""
     rows = []
     for suite in suites:
-        page = next(p for p in pages if p.endswith(f"/data-{suite.name}.html"))
+        page = f"data-{suite.name}.html"
         bad = len(failed[suite.name])
         verdict = (
             f'<span class="text-danger">{bad} not met</span>'
@@ -259,23 +262,16 @@ def _plain(value: Any) -> str:
 
 
 def self_contained(content: bytes, name: str, style: str) -> bytes:
-    """A page that loads nothing from elsewhere: scripts, fonts and pictures of other hosts go out."""
-    if not name.endswith(".html"):
-        return content
+    """A page that loads nothing from elsewhere and is the same for the same data.
+
+    Scripts, fonts and pictures of other hosts go out, and so do the times of the run.
+    """
     page = content.decode("utf-8")
-    for outside in _OUTSIDE:
+    for outside in (*_OUTSIDE, _RUN_TIME, _RUN_ID):
         page = outside.sub("", page)
+    if name.startswith("validations/"):
+        page = page.replace("../" * name.count("/"), "")
     return page.replace("</head>", f"<style>{style}</style></head>", 1).encode()
-
-
-def _repeatable(page: bytes, as_of: datetime) -> bytes:
-    """Without the clock, and with random ids by the order in which the page first names them."""
-    seen: dict[bytes, bytes] = {}
-    timeless = _CLOCK.sub(as_of.strftime("%Y%m%dT%H%M%S.%fZ").encode(), page)
-    return _RANDOM_ID.sub(
-        lambda found: seen.setdefault(found[0], str(uuid.UUID(int=len(seen) + 1)).encode()),
-        timeless,
-    )
 
 
 @contextlib.contextmanager

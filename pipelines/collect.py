@@ -15,16 +15,17 @@ from pipelines.sources.table import table
 from pipelines.sources.taiwan_ho import taiwan_ho
 from pipelines.sources.ucc5g import ucc5g
 from pipelines.stage import run, write_all
-from schemas.errors import QosError
+from schemas.errors import QosError, listed
 
 
 @dataclass(frozen=True)
 class Params:
-    """source: where rows come from; mapping: the YAML of the `table` source; grid_deg: positions are
-    kept to the middle of squares of this size (0.001 deg is about 110 m of latitude)."""
+    """source: where rows come from; table: the folder of the `table` source, which holds the files and
+    one mapping YAML; grid_deg: positions are kept to the middle of squares of this size (0.001 deg is
+    about 110 m of latitude)."""
 
     source: Literal["simulator", "ucc5g", "taiwan_ho", "table"] = "simulator"
-    mapping: str = ""
+    table: str = "docs/examples"
     grid_deg: float = 0.001
     simulator: SimulatorParams = field(default_factory=SimulatorParams)
 
@@ -71,7 +72,20 @@ def _read(params: Params) -> Collected:
         return ucc5g()
     if params.source == "taiwan_ho":
         return taiwan_ho()
-    return table(Path(params.mapping))
+    return table(_mapping(Path(params.table)))
+
+
+def _mapping(folder: Path) -> Path:
+    """The one mapping of a folder; raises `QosError` for none or several."""
+    if not folder.is_dir():
+        raise QosError(f"params.yaml: collect.table: {folder}: no such folder")
+    found = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+    if len(found) != 1:
+        raise QosError(
+            f"params.yaml: collect.table: {folder}: {len(found)} mappings "
+            f"[{listed([path.name for path in found])}]; one .yaml file describes the folder's tables"
+        )
+    return found[0]
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lifecycle.bundles import load
 from lifecycle.evidence import refusal
-from lifecycle.registry import Evidence, open_registry, register_bundle, tracking_uri
+from lifecycle.registry import Evidence, Registered, open_registry, register_bundle, tracking_uri
 from models.bundle import MANIFEST, Bundle
 from pipelines.stage import run
 from schemas.errors import QosError
@@ -29,8 +29,16 @@ class Params:
     on_refusal: Literal["report", "fail"] = "report"
 
 
-def register(bundle: Path, metrics: Path, plots: Path, params: Params) -> dict[str, Any]:
-    """A receipt: {registered, reason, name, version, aliases, run_id, bundle}; null where refused.
+class Result(NamedTuple):
+    """receipt: {registered, reason, name, bundle}, the same for the same bundle and metrics; version:
+    {bundle, version, aliases, run_id} in this machine's registry, null where refused."""
+
+    receipt: dict[str, Any]
+    version: dict[str, Any]
+
+
+def register(bundle: Path, metrics: Path, plots: Path, params: Params) -> Result:
+    """Registers the judged bundle, or says why not.
 
     The only stage with an effect outside its outputs: a version in the registry at
     `MLFLOW_TRACKING_URI`, else in `.qos/mlflow.db`. The same bundle is not registered twice. Raises
@@ -45,7 +53,7 @@ def register(bundle: Path, metrics: Path, plots: Path, params: Params) -> dict[s
     if reason is not None:
         if params.on_refusal == "fail":
             raise QosError(f"{params.name}: not registered: {reason}")
-        return _receipt(params.name, loaded, reason=reason)
+        return _result(params.name, loaded, reason, None)
     found = register_bundle(
         open_registry(tracking_uri()),
         params.name,
@@ -53,33 +61,23 @@ def register(bundle: Path, metrics: Path, plots: Path, params: Params) -> dict[s
         Evidence(judged, plots, _facts(bundle)),
         params.alias,
     )
-    return _receipt(
-        params.name,
-        loaded,
-        version=found.version,
-        aliases=list(found.aliases),
-        run_id=found.run_id,
-    )
+    return _result(params.name, loaded, None, found)
 
 
-def _receipt(
-    name: str,
-    bundle: Bundle,
-    *,
-    reason: str | None = None,
-    version: int | None = None,
-    aliases: list[str] | None = None,
-    run_id: str | None = None,
-) -> dict[str, Any]:
-    return {
+def _result(name: str, bundle: Bundle, reason: str | None, found: Registered | None) -> Result:
+    receipt = {
         "registered": reason is None,
         "reason": reason,
         "name": name,
-        "version": version,
-        "aliases": aliases,
-        "run_id": run_id,
         "bundle": bundle.digest,
     }
+    version = {
+        "bundle": bundle.digest,
+        "version": found and found.version,
+        "aliases": found and list(found.aliases),
+        "run_id": found and found.run_id,
+    }
+    return Result(receipt, version)
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """`make run`: reproduces the pipeline on a source and ends with one screen of what came out."""
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ _DVC_SAYS = (
     "To track ", "\tgit add", "Experiment ", "Ran experiment", "Reproducing ", "Your experiment",
     "ERROR: ", "WARNING: 'always_changed'", "'data/",
 )  # fmt: skip
+VERSION = Path(".qos/registered.json")
 SERVICES = Path("feature_repo/catalog/services.json")
 REPORT = Path("data/report/index.html")
 
@@ -38,6 +41,7 @@ def main(
     started = time.time()
     if not online:
         _dvc(source)
+        _register()
     if online or profile != "embedded":
         _publish(profile)
     if not online:
@@ -60,7 +64,11 @@ def _follow(command: list[str]) -> None:
     with (
         console.status("looking at what changed") as status,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | _identity(),
         ) as dvc,
     ):
         assert dvc.stdout is not None
@@ -75,6 +83,35 @@ def _follow(command: list[str]) -> None:
                 said = True
     if dvc.returncode:
         sys.exit(1)
+
+
+def _identity() -> dict[str, str]:
+    """A name for the commit that a DVC experiment is, where git knows none."""
+    known = subprocess.run(["git", "config", "user.email"], capture_output=True, check=False)
+    if known.returncode == 0:
+        return {}
+    return {
+        f"GIT_{role}_{part}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for part, value in (("NAME", "make run"), ("EMAIL", "make-run@localhost"))
+    }
+
+
+def _register() -> None:
+    """Registers again where the receipt came from a cache and this machine has not the version."""
+    receipt = _read("register")
+    version = _version()
+    if receipt["registered"] and version.get("bundle") != receipt["bundle"]:
+        stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        command = [sys.executable, *shlex.split(stages["register"]["cmd"])[1:]]
+        with Console(stderr=True).status("registering the model on this machine"):
+            done = subprocess.run(command, check=False)
+        if done.returncode:
+            sys.exit(1)
+
+
+def _version() -> dict[str, Any]:
+    return json.loads(VERSION.read_text(encoding="utf-8")) if VERSION.exists() else {}
 
 
 def _publish(profile: str) -> None:
@@ -99,11 +136,11 @@ def _summary(started: float) -> None:
     console.print(_rows())
     console.print(_skills(_read("evaluate")))
     console.print(_stages(started))
-    register = _read("register")
+    receipt, version = _read("register"), _version()
     state = (
-        f"{register['name']} version {register['version']} {register['aliases']}"
-        if register.get("registered")
-        else f"not registered: {register.get('reason')}"
+        f"{receipt['name']} version {version['version']}, {' and '.join(version['aliases'])}"
+        if receipt["registered"]
+        else f"not registered: {receipt['reason']}"
     )
     console.print(f"model   {state}\nreport  {REPORT}", soft_wrap=True)
 

@@ -65,7 +65,7 @@ def tables(
         "ue_neighbour": _neighbours(topology, air, keys, tick, session, serving),
         "ue_flow": keys | _flow(air, sessions, trace, tick, session, random),
         "ue_motion": keys | _motion(tracks, tick, session, random),
-        "cell_load": _cell_load(topology, trace, names),
+        "cell_load": _cell_load(topology, sessions, trace, names),
         "qos_request": _requests(topology, sessions, trace, asked, names),
         "network_event": _events(topology, sessions, trace, names, random),
     }
@@ -192,7 +192,10 @@ def _motion(
     }
 
 
-def _cell_load(topology: Topology, trace: Trace, names: Names) -> dict[str, object]:
+def _cell_load(
+    topology: Topology, sessions: Sessions, trace: Trace, names: Names
+) -> dict[str, object]:
+    """Reports of every cell from the wave's start until its last UE has gone."""
     ticks, waves, cells = trace.prb_used.shape
     reports = ticks // CELL_REPORT_S
 
@@ -201,13 +204,18 @@ def _cell_load(topology: Topology, trace: Trace, names: Names) -> dict[str, obje
         by_report = whole.reshape(reports, CELL_REPORT_S, waves, cells)
         return np.asarray(by_report.mean(axis=1)).ravel()
 
+    on = (trace.serving >= 0).any(axis=0)
+    gone = ticks - np.argmax(trace.serving[::-1] >= 0, axis=0)  # first tick after the session
+    until = np.array([gone[(sessions.wave == w) & on].max(initial=0) for w in range(waves)])
     report, wave, cell = (index.ravel() for index in np.indices((reports, waves, cells)))
+    kept = (report + 1) * CELL_REPORT_S <= until[wave]
     return {
-        "cell_id": _cell_names(topology, cell),
-        "event_timestamp": names.wave_us[wave] + (report + 1) * CELL_REPORT_S * SECOND_US,
-        "prb_used_ratio": mean(trace.prb_used),
-        "active_ue_count": mean(trace.users),
-        "downlink_mbps": mean(trace.served_mbps),
+        "cell_id": _cell_names(topology, cell[kept]),
+        "event_timestamp": names.wave_us[wave[kept]]
+        + (report[kept] + 1) * CELL_REPORT_S * SECOND_US,
+        "prb_used_ratio": mean(trace.prb_used)[kept],
+        "active_ue_count": mean(trace.users)[kept],
+        "downlink_mbps": mean(trace.served_mbps)[kept],
     }
 
 

@@ -39,9 +39,10 @@ def call(params: Params = ANY_GAIN, metrics: str = "evaluate.json"):  # type: ig
 
 
 def test_a_registered_version_can_be_judged_on_another_frame(project: Path) -> None:
-    receipt = call()
-    assert receipt["registered"] and receipt["version"] == 1 and receipt["aliases"] == ["champion"]
-    assert call() == receipt
+    receipt, version = call()
+    assert receipt["registered"] and version["version"] == 1
+    assert version["aliases"] == ["champion"]
+    assert call() == (receipt, version)
     later = plausible_frame(sessions=40, seed=9)
     later.write_parquet("later.parquet")
     Path("params.yaml").write_text("evaluate: {resamples: 20}\n")
@@ -60,8 +61,8 @@ def test_no_proven_gain_is_reported_or_fails_as_asked_and_touches_no_registry(
     metrics = json.loads(Path("evaluate.json").read_text())
     metrics["throughput"] |= {"gain": 0.01, "gain_low": -0.01, "gain_high": 0.03}
     Path("doubtful.json").write_text(json.dumps(metrics))
-    receipt = call(Params(), "doubtful.json")
-    assert (receipt["registered"], receipt["version"], receipt["run_id"]) == (False, None, None)
+    receipt, version = call(Params(), "doubtful.json")
+    assert (receipt["registered"], version["version"], version["run_id"]) == (False, None, None)
     assert receipt["reason"] == (
         "throughput: gain over persistence +0.0100, 95 % interval -0.0100 to +0.0300, "
         "is not above zero"
@@ -78,4 +79,4 @@ def test_missing_or_broken_metrics_stop_the_stage(project: Path) -> None:
     with pytest.raises(QosError, match=r"broken.json: not JSON"):
         call(metrics="broken.json")
     Path("empty.json").write_text("{}")
-    assert call(metrics="empty.json")["reason"] == "throughput: not judged"
+    assert call(metrics="empty.json").receipt["reason"] == "throughput: not judged"

@@ -1,0 +1,140 @@
+"""What somebody does after `make run`, in the clone where it has run (`make reproduce` comes here).
+
+The tests leave the clone as they found it, in the order of the file.
+"""
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_docs_examples import blocks, run
+
+HERE = Path.cwd()
+ONLINE = Path(".qos/online.db")
+VIEW = Path("feature_repo/views/ue_motion.py")
+
+
+def shell(*command: str | Path, folder: Path = HERE) -> str:
+    return run(folder, [str(part) for part in command])
+
+
+def stages_run(said: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", said)
+
+
+@pytest.fixture(autouse=True)
+def as_found() -> Iterator[None]:
+    """Brings tracked files and outputs back."""
+    yield
+    shell("git", "checkout", "--quiet", ".")
+    shell("dvc", "checkout", "--quiet", "--force")
+
+
+def test_a_run_with_nothing_changed_only_looks_at_the_store() -> None:
+    assert stages_run(shell("dvc", "repro")) == ["publish"]
+    assert "nothing changed" in shell(sys.executable, "-m", "pipelines.run")
+    assert shell("git", "status", "--porcelain") == ""
+
+
+def test_an_emptied_store_is_seen_by_a_bare_repro() -> None:
+    def rows() -> int:
+        with sqlite3.connect(ONLINE) as connection:
+            return int(connection.execute("SELECT count(*) FROM qos_ue_radio").fetchone()[0])
+
+    before = rows()
+    assert before > 0
+    ONLINE.unlink()
+    shell("dvc", "repro", "publish")
+    assert rows() == before
+
+
+def test_a_changed_view_runs_only_what_hangs_on_it() -> None:
+    text = VIEW.read_text(encoding="utf-8")
+    assert '"mean_60s"' in text
+    VIEW.write_text(text.replace('"mean_60s"', '"mean_60s", "std_30s"'), encoding="utf-8")
+    shell(sys.executable, "-m", "feature_repo.catalog")
+    assert stages_run(shell("dvc", "repro", "label")) == ["aggregate@ue_motion", "check"]
+
+
+def test_dvc_compares_runs() -> None:
+    params = Path("params.yaml")
+    content = params.read_text(encoding="utf-8")
+    params.write_text(content.replace("resamples: 1000", "resamples: 200"), encoding="utf-8")
+    assert stages_run(shell("dvc", "repro", "evaluate")) == ["evaluate"]
+    assert "auc_low" in shell("dvc", "metrics", "diff")
+    shell("dvc", "plots", "show", "--out", ".qos/dvc_plots")
+    assert "false_positive_rate" in Path(".qos/dvc_plots/index.html").read_text(encoding="utf-8")
+    assert "workspace" in shell("dvc", "exp", "show", "--csv")
+
+
+def test_a_clone_gets_everything_from_a_remote(tmp_path: Path) -> None:
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    shell("dvc", "remote", "add", "--local", "--default", "--force", "store", remote)
+    shell("dvc", "push", "--quiet")
+    shell("git", "clone", "--quiet", HERE, clone)
+    shell("dvc", "remote", "add", "--local", "--default", "store", remote, folder=clone)
+    shell("dvc", "pull", "--quiet", folder=clone)
+    for name in ("data/frame.parquet", "data/raw/ue_radio.parquet", "data/bundle/manifest.json"):
+        assert (clone / name).read_bytes() == (HERE / name).read_bytes()
+    assert stages_run(shell("dvc", "repro", folder=clone)) == ["publish"]
+    assert (clone / ONLINE).exists()
+
+
+def test_a_failed_stage_leaves_nothing_and_checkout_brings_the_last_back() -> None:
+    params = Path("params.yaml")
+    content = params.read_text(encoding="utf-8")
+    params.write_text(
+        content.replace("min_acceptance: 0.9", "min_acceptance: 1.0"), encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.run"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert re.search(
+        r"admit: only \d+ of \d+ rows .* admit\.min_acceptance is 100\.0%; worst: ", said
+    )
+    assert "dvc checkout" in said and "Traceback" not in said
+    assert not Path("data/admitted").exists()
+    shell("git", "checkout", "--quiet", "params.yaml")
+    shell("dvc", "checkout", "--quiet")
+    assert Path("data/admitted/ue_radio.parquet").exists()
+
+
+def test_the_redis_profile_has_a_receipt_of_its_own(
+    redis_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QOS_REDIS", redis_address)
+    said = shell(sys.executable, "-m", "pipelines.run", "--online", "--profile", "redis")
+    assert "data/metrics/publish_redis.json" in said
+    embedded = json.loads(Path("data/metrics/publish.json").read_text(encoding="utf-8"))
+    assert (
+        json.loads(Path("data/metrics/publish_redis.json").read_text(encoding="utf-8")) == embedded
+    )
+
+
+@pytest.mark.parametrize("page", ["quickstart.md", "operate.md"])
+def test_the_examples_of_a_page_run(page: str) -> None:
+    examples = [block for block in blocks(page) if block.kind in ("bash", "python")]
+    assert examples
+    for block in examples:
+        command = ["bash", "-euo", "pipefail"] if block.kind == "bash" else [sys.executable, "-"]
+        run(HERE, command, block.code)
+
+
+def test_the_project_can_be_moved(tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(HERE, moved, ignore=shutil.ignore_patterns(".venv", "cache"), symlinks=True)
+    code = (
+        "from lifecycle.registry import load_version, open_registry, tracking_uri\n"
+        "bundle = load_version(open_registry(tracking_uri()), 'qos@champion')\n"
+        "print(sorted(bundle.tasks))\n"
+    )
+    assert "qos_met" in run(moved, [sys.executable, "-"], code)

@@ -1,0 +1,1 @@
+"""Measurements that anybody can repeat (`make bench-…`); each leaves a file in benchmarks/results/."""
