@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 
 from feature_repo.kernels import kernel
-from feature_repo.windows import View, Window
+from feature_repo.windows import Feature, View, Window
 
 EVENT, ARRIVAL = "event_timestamp", "arrival_timestamp"
 _MAX_PAIRS = 4_000_000  # rows of the explicit pass held at once
+_ROUNDING = 1e-9  # a mean of values at a bound may end this much, relatively, beyond it
 
 
 def features(rows: pl.DataFrame, clock: pl.DataFrame, view: View) -> pl.DataFrame:
@@ -43,9 +44,21 @@ def features(rows: pl.DataFrame, clock: pl.DataFrame, view: View) -> pl.DataFram
     return (
         computed.with_columns(absent)
         .with_columns(empty)
+        .with_columns(_unrounded(feature) for feature in view.features())
         .select(*view.keys, EVENT, ARRIVAL, *names)
         .sort(*view.keys, ARRIVAL)
     )
+
+
+def _unrounded(feature: Feature) -> pl.Expr:
+    """The feature with values that only rounding took past its range put back on the bound."""
+    value = pl.col(feature.name)
+    for bound, side in ((feature.low, -1.0), (feature.high, 1.0)):
+        if bound is not None:
+            beyond = side * (value - bound)
+            by_rounding = (beyond > 0) & (beyond <= _ROUNDING * max(1.0, abs(bound)))
+            value = pl.when(by_rounding).then(float(bound)).otherwise(value)
+    return value.alias(feature.name)
 
 
 def _keyed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:

@@ -45,8 +45,11 @@ def open_store(profile: str = "embedded", repo: Path = REPO) -> "FeatureStore":
 
 
 @contextlib.contextmanager
-def scratch_store() -> Iterator["FeatureStore"]:
-    """The definitions as they stand, applied to a registry of its own: for offline reads only."""
+def scratch_store(repo: Path = REPO) -> Iterator["FeatureStore"]:
+    """The definitions as they stand, applied to a registry of its own: for offline reads only.
+
+    repo: the folder that relative places of data start from.
+    """
     with quiet(), tempfile.TemporaryDirectory() as folder:
         with _imported_fast():
             from feast import FeatureStore
@@ -55,7 +58,7 @@ def scratch_store() -> Iterator["FeatureStore"]:
         profile = yaml.safe_load((REPO / PROFILES["embedded"]).read_text(encoding="utf-8"))
         profile["registry"] = f"{folder}/registry.db"
         profile["online_store"]["path"] = f"{folder}/online.db"
-        store = FeatureStore(config=RepoConfig(**profile, repo_path=REPO))
+        store = FeatureStore(config=RepoConfig(**profile, repo_path=repo))
         apply(store)
         yield store
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from feature_repo.services import SERVICES
-from feature_repo.store import scratch_store
+from feature_repo.store import REPO, scratch_store
 from pipelines.stage import read_table, run
 from pipelines.truncation import Truncation, replay
 from schemas.errors import QosError
@@ -36,8 +36,9 @@ class Result(NamedTuple):
 def assemble(labels: Path, features: Path, admitted: Path, params: Params) -> Result:
     """One row a label row, in its order; a feature is null where it was unknown or past its ttl.
 
-    features: the folder that the definitions' sources name; admitted: the tables that the replay by
-    truncation cuts. Raises `QosError` where a replayed value differs: a feature saw the future.
+    features: a folder data/features, which the definitions' sources name; admitted: the tables that
+    the replay by truncation cuts. Raises `QosError` where a replayed value differs: a feature saw
+    the future.
     """
     known = {service.name: service for service in SERVICES}
     if params.service not in known:
@@ -45,17 +46,22 @@ def assemble(labels: Path, features: Path, admitted: Path, params: Params) -> Re
     service = known[params.service]
     rows = read_table(labels)
     names = [feature.name for feature in service.features()]
-    frame = historical(rows, params.service, names)
+    frame = historical(rows, params.service, names, features.resolve().parents[1] / REPO.name)
     tables = {name: read_table(admitted / f"{name}.parquet") for name in TABLES}
     outcome = replay(frame, tables, service, params.truncation_rows, params.seed)
     _refuse_differences(outcome)
     return Result(frame, outcome.metrics())
 
 
-def historical(rows: pl.DataFrame, service: str, names: list[str]) -> pl.DataFrame:
-    """The rows with the service's features beside them, from Feast's offline store."""
+def historical(
+    rows: pl.DataFrame, service: str, names: list[str], repo: Path = REPO
+) -> pl.DataFrame:
+    """The rows with the service's features beside them, from Feast's offline store.
+
+    repo: the folder that the definitions' sources start from.
+    """
     entities = rows.select(*KEYS, *REQUEST)
-    with scratch_store() as store:
+    with scratch_store(repo) as store:
         job = store.get_historical_features(
             entity_df=entities.to_pandas(),
             features=store.get_feature_service(service),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 from feature_repo.views import STORED
-from pipelines.publish import read_view
+from pipelines.features import read_view
 from pipelines.stage import read_table, run
 from pipelines.suites import (
     EVENT,

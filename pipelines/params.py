@@ -44,15 +44,22 @@ def read_params(path: Path, section: str, kind: type[P]) -> P:
         raise QosError(f"{path}: not found; stages run in the folder that holds it") from None
     except yaml.YAMLError as error:
         raise QosError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if unknown := set(content) - set(SECTIONS):
+    if not isinstance(content, dict):
+        raise QosError(f"{path}: is a {type(content).__name__}; it takes a mapping of sections")
+    if unknown := set(map(str, content)) - set(SECTIONS):
         raise UnknownParameterError.of(path, "", unknown, set(SECTIONS))
-    return _fill(path, section, kind, content.get(section) or {})
+    given = content.get(section) or {}
+    if not isinstance(given, dict):
+        raise QosError(
+            f"{path}: {section} is {given!r} ({type(given).__name__}); it takes a mapping"
+        )
+    return _fill(path, section, kind, given)
 
 
 def _fill(path: Path, where: str, kind: type[P], given: dict[str, Any]) -> P:
     hints = typing.get_type_hints(kind)
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown := set(given) - known:
+    if unknown := set(map(str, given)) - known:
         raise UnknownParameterError.of(path, where, unknown, known)
     return kind(
         **{

@@ -11,8 +11,8 @@ from feature_repo.catalog import catalog_hash
 from feature_repo.store import REPO, apply, open_store, quiet
 from feature_repo.views import STORED
 from feature_repo.windows import StaticView, View
+from pipelines.features import read_view
 from pipelines.stage import run
-from schemas.errors import QosError
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -59,14 +59,6 @@ def published(features: Path, profile: str, repo: Path = REPO) -> bool:
         )
     except Exception:  # an absent or foreign registry raises whatever Feast raises
         return False
-
-
-def read_view(features: Path, view: View | StaticView) -> pl.DataFrame:
-    """All feature rows of one view; raises `QosError` where its folder is missing."""
-    folder = features / view.name
-    if not folder.is_dir():
-        raise QosError(f"{folder}: not found; `dvc repro aggregate` makes it")
-    return pl.read_parquet(folder / "**" / "*.parquet", hive_partitioning=False)
 
 
 def newest(rows: pl.DataFrame, view: View | StaticView) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from schemas.tables import HANDOVER_KINDS, UTC_US
 Tables = Mapping[str, pl.DataFrame]
 EVENT, ARRIVAL = "event_timestamp", "arrival_timestamp"
 FLOW = ["ue_id", "five_qi"]
+SESSION = "session_id"
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Labelled:
 def throughput(tables: Tables, params: Throughput) -> Labelled:
     """1: the mean downlink of the next seconds reaches the requested rate; value: that mean, Mbps."""
     flow = tables["ue_flow"].filter(pl.col("downlink_capacity_mbps").is_not_null())
-    decisions = _decisions(flow, [*FLOW, "session_id", "cell_id"], params.stride_s)
+    decisions = _decisions(flow, [*FLOW, SESSION, "cell_id"], params.stride_s)
     rate = pl.col("downlink_capacity_mbps")
-    ahead = _ahead(decisions, flow, FLOW, params.horizon_s, {
+    ahead = _ahead(decisions, flow, [*FLOW, SESSION], params.horizon_s, {
         "label_value": rate.mean(), "_measured": rate.count(),
     })  # fmt: skip
     past = _past(flow, decisions, FLOW, "downlink_capacity_mbps", rate, "mean", 5)
@@ -83,6 +84,7 @@ def throughput(tables: Tables, params: Throughput) -> Labelled:
         ),
         "throughput",
         params.horizon_s,
+        tables["ue_flow"],
     )
 
 
@@ -92,23 +94,20 @@ def handover(tables: Tables, params: Handover) -> Labelled:
     if events.is_empty():
         return Labelled(pl.DataFrame(), {})
     radio = tables["ue_radio"]
-    decisions = _decisions(radio, ["ue_id", "session_id", "cell_id"], params.stride_s)
+    decisions = _decisions(radio, ["ue_id", SESSION, "cell_id"], params.stride_s)
     decisions = _with_flow(decisions, tables["ue_flow"])
-    happened = _ahead(decisions, events, ["ue_id"], params.horizon_s, {"_count": pl.len()})
+    happened = _ahead(decisions, events, ["ue_id", SESSION], params.horizon_s, {"_count": pl.len()})
     past = _past(events, decisions, ["ue_id"], "handover", pl.lit(1.0), "count", params.horizon_s)
     return _labelled(
-        happened.join(_last_seen(radio), on="ue_id", how="left")
-        .join(past, on=["ue_id", ARRIVAL], how="left")
-        .with_columns(
-            label=pl.when(pl.col("_seen_until") >= pl.col(EVENT) + _s(params.horizon_s)).then(
-                pl.col("_count").fill_null(0) > 0
-            ),
+        happened.join(past, on=["ue_id", ARRIVAL], how="left").with_columns(
+            label=pl.col("_count").fill_null(0) > 0,
             label_value=pl.lit(None, pl.Float64),
             persistence_score=pl.col("_past"),
             persistence_value=pl.lit(None, pl.Float64),
         ),
         "handover",
         params.horizon_s,
+        radio,
     )
 
 
@@ -117,9 +116,9 @@ def latency_loss(tables: Tables, params: LatencyLoss) -> Labelled:
     lost = pl.max_horizontal("downlink_lost_packets", "uplink_lost_packets", "packet_loss_ratio")
     delay = pl.max_horizontal("downlink_delay_ms", "uplink_delay_ms")
     flow = tables["ue_flow"].filter(delay.is_not_null())
-    decisions = _decisions(flow, [*FLOW, "session_id", "cell_id"], params.stride_s)
+    decisions = _decisions(flow, [*FLOW, SESSION, "cell_id"], params.stride_s)
     bad = pl.max_horizontal((lost > 0).cast(pl.Float64), (delay > params.delay_ms).cast(pl.Float64))
-    ahead = _ahead(decisions, flow, FLOW, params.horizon_s, {
+    ahead = _ahead(decisions, flow, [*FLOW, SESSION], params.horizon_s, {
         "_bad": bad.max(), "label_value": delay.max(), "_measured": bad.count(),
     })  # fmt: skip
     past_bad = _past(flow, decisions, FLOW, "bad", bad, "mean", params.horizon_s)
@@ -137,6 +136,7 @@ def latency_loss(tables: Tables, params: LatencyLoss) -> Labelled:
         ),
         "latency_loss",
         params.horizon_s,
+        tables["ue_flow"],
     )
 
 
@@ -155,7 +155,7 @@ def qos_met(tables: Tables, params: QosMet) -> Labelled:
     decisions = requests.with_columns(pl.col(ARRIVAL).alias(EVENT)).unique(
         [*FLOW, ARRIVAL], keep="last", maintain_order=True
     )
-    ahead = _ahead(decisions, flow, FLOW, params.horizon_s, {
+    ahead = _ahead(decisions, flow, [*FLOW, SESSION], params.horizon_s, {
         "rate": pl.col("downlink_mbps").mean(),
         "delay": pl.col("downlink_delay_ms").quantile(0.95, interpolation="linear"),
         "loss": pl.col("packet_loss_ratio").mean(),
@@ -174,6 +174,7 @@ def qos_met(tables: Tables, params: QosMet) -> Labelled:
         ),
         "qos_met",
         params.horizon_s,
+        flow,
     )
 
 
@@ -295,10 +296,6 @@ def _past(
     return past.select(*keys, ARRIVAL, pl.col(f"past_{name}_{op}_{span_s}s").alias("_past"))
 
 
-def _last_seen(radio: pl.DataFrame) -> pl.DataFrame:
-    return radio.group_by("ue_id").agg(pl.col(EVENT).max().alias("_seen_until"))
-
-
 def _with_flow(decisions: pl.DataFrame, flow: pl.DataFrame) -> pl.DataFrame:
     """The decisions with the 5QI of the UE's newest flow known by then, else the default bearer's."""
     known = flow.sort(ARRIVAL).select("ue_id", pl.col(ARRIVAL).alias("_flow_known"), "five_qi")
@@ -316,8 +313,14 @@ def _with_flow(decisions: pl.DataFrame, flow: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _labelled(rows: pl.DataFrame, task: str, horizon_s: int) -> Labelled:
-    """Drops what has no label, counting it, and brings the rest into the canonical columns."""
+def _labelled(rows: pl.DataFrame, task: str, horizon_s: int, recorded: pl.DataFrame) -> Labelled:
+    """Drops what has no label, counting it, and brings the rest into the canonical columns.
+
+    recorded: the rows that say until when a session was; a label whose horizon ends later is none.
+    """
+    ends = recorded.group_by(SESSION).agg(pl.col(EVENT).max().alias("_seen_until"))
+    seen = pl.col("_seen_until") >= pl.col(EVENT) + _s(horizon_s)
+    rows = rows.join(ends, on=SESSION, how="left").with_columns(label=pl.when(seen).then("label"))
     censored = rows.filter(pl.col("label").is_null())
     kept = rows.filter(pl.col("label").is_not_null()).with_columns(
         task=pl.lit(task), label_until=pl.col(EVENT) + _s(horizon_s)
@@ -325,4 +328,4 @@ def _labelled(rows: pl.DataFrame, task: str, horizon_s: int) -> Labelled:
     absent = [pl.lit(None, t).alias(n) for n, t in COLUMNS.items() if n not in kept.columns]
     kept = kept.with_columns(absent).select(pl.col(n).cast(t) for n, t in COLUMNS.items())
     left_out = {"future not whole or not measured": len(censored)} if len(censored) else {}
-    return Labelled(kept.sort("session_id", "ue_id", "five_qi", EVENT), left_out)
+    return Labelled(kept.sort(SESSION, "ue_id", "five_qi", EVENT), left_out)

@@ -93,7 +93,8 @@ def _as_known(
     """
     names = [feature.name for feature in view.features()]
     if isinstance(view, StaticView):
-        return decisions.join(view.rows(), on=view.keys, how="left", maintain_order="left").select(
+        asked = decisions.select(view.keys)
+        return asked.join(view.rows(), on=view.keys, how="left", maintain_order="left").select(
             names
         )
     parts = [_as_known_part(view, tables, part) for part in decisions.iter_slices(_WORLDS_AT_ONCE)]

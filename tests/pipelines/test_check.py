@@ -14,7 +14,7 @@ import pytest
 from feature_repo.views import STORED
 from pipelines import check as stage
 from pipelines.check import Result, check, validate
-from pipelines.publish import read_view
+from pipelines.features import read_view
 from pipelines.suites import Params, dtype_suite, table_suites, view_suites
 from schemas.errors import QosError
 from schemas.tables import TABLES, dtypes

@@ -12,7 +12,8 @@ from feast import FeatureStore
 from feature_repo.services import SERVICES
 from feature_repo.store import open_store, quiet
 from feature_repo.views import STORED
-from pipelines.publish import fill, newest, published, read_view
+from pipelines.features import read_view
+from pipelines.publish import fill, newest, published
 from stores.times import from_micros
 from tests.conftest import World
 
