@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,12 +19,21 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 from feature_repo.views import STORED
 from pipelines.features import read_view
 from pipelines.stage import read_table, run
-from pipelines.suites import Params, Suite, table_suites, view_suites
+from pipelines.suites import (
+    EVENT,
+    REQUIRED,
+    Params,
+    Suite,
+    as_declared,
+    dtype_suite,
+    table_suites,
+    view_suites,
+)
 from schemas.errors import QosError
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
-    from great_expectations.data_context import FileDataContext
+    from great_expectations.data_context import EphemeralDataContext
 
 FAILED_DOCS = Path(".qos/check_failed")
 STYLE = Path(__file__).with_name("check.css")
@@ -33,7 +43,7 @@ _OUTSIDE = (
     re.compile(r"<img[^>]*https?://[^>]*>"),
     re.compile(r"url\(['\"]?https?://[^)]*\)"),
 )
-_RUN_TIME = re.compile(r"\d{8}T\d{6}\.\d{6}Z|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+_RUN_TIME = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -79,13 +89,15 @@ def check(admitted: Path, features: Path, params: Params) -> Result:
     """Data docs and counts; raises `QosError` naming what fails.
 
     The docs of a run that failed are left in `.qos/check_failed/`. A table without rows is not
-    expected to have any (a source need not measure everything), but some table must.
+    expected to have any (a source need not measure everything), but ue_radio or ue_flow must.
     """
     tables = {name: read_table(admitted / f"{name}.parquet") for name in TABLES}
-    if not any(map(len, tables.values())):
-        raise QosError(f"{admitted}: none of {len(tables)} tables has a row")
+    if not any(len(tables[name]) for name in REQUIRED):
+        raise QosError(f"{admitted}: {' and '.join(REQUIRED)} have no row, one of them must")
     views = {view.name: read_view(features, view) for view in STORED}
-    suites = table_suites(tables, params) + view_suites(views)
+    suites = [dtype_suite(tables)]
+    if as_declared(tables):
+        suites += table_suites(tables, params) + view_suites(views)
     docs, failures = validate(suites)
     if failures:
         shutil.rmtree(FAILED_DOCS, ignore_errors=True)
@@ -112,16 +124,23 @@ def _metrics(suites: list[Suite], empty: list[str]) -> dict[str, object]:
 
 
 def validate(suites: list[Suite]) -> tuple[Docs, list[Failure]]:
-    """Runs every suite; the data docs of all of them and what failed, in the suites' order."""
+    """Runs every suite; the data docs of all of them and what failed, in the suites' order.
+
+    Equal data leave equal docs: the newest event's time stands for the run's.
+    """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         import great_expectations as gx
 
-        context = gx.get_context(mode="file", project_root_dir=folder)
+        context = gx.get_context(mode="ephemeral")
+        for name in list(context.get_site_names()):
+            context.delete_data_docs_site(name)
+        context.add_data_docs_site("local_site", _site(folder))  # type: ignore[arg-type]
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
         source = context.data_sources.add_pandas("data")
-        failed = {suite.name: list(_run(context, source, suite)) for suite in suites}
+        as_of = _newest(suites)
+        failed = {suite.name: list(_run(context, source, suite, as_of)) for suite in suites}
         context.build_data_docs()
-        site = Path(folder) / "gx" / "uncommitted" / "data_docs" / "local_site"
+        site = Path(folder)
         files = {
             str(path.relative_to(site)): path.read_bytes()
             for path in sorted(site.rglob("*"))
@@ -135,6 +154,25 @@ def validate(suites: list[Suite]) -> tuple[Docs, list[Failure]]:
     }
     pages["index.html"] = _index(suites, failed, style)
     return Docs(pages), [failure for found in failed.values() for failure in found]
+
+
+def _site(folder: str) -> dict[str, Any]:
+    return {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": folder,
+        },
+    }
+
+
+def _newest(suites: list[Suite]) -> datetime:
+    """The newest event of all batches; 1970 where none has a time."""
+    times = [suite.batch[EVENT].max() for suite in suites if EVENT in suite.batch.columns]
+    return max(
+        (t for t in times if isinstance(t, datetime)), default=datetime.fromtimestamp(0, UTC)
+    )
 
 
 def _flat(name: str) -> str:
@@ -173,8 +211,11 @@ def _index(suites: list[Suite], failed: dict[str, list[Failure]], style: str) ->
     ).encode()
 
 
-def _run(context: "FileDataContext", source: Any, suite: Suite) -> Iterator[Failure]:
+def _run(
+    context: "EphemeralDataContext", source: Any, suite: Suite, as_of: datetime
+) -> Iterator[Failure]:
     import great_expectations as gx
+    from great_expectations.core.run_identifier import RunIdentifier
 
     batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all rows")
     expected = gx.ExpectationSuite(name=suite.name, expectations=suite.expectations)
@@ -182,7 +223,8 @@ def _run(context: "FileDataContext", source: Any, suite: Suite) -> Iterator[Fail
         gx.ValidationDefinition(name=suite.name, data=batch, suite=context.suites.add(expected))
     )
     frame = suite.batch.to_pandas()
-    for result in definition.run(batch_parameters={"dataframe": frame}).results:
+    run_id = RunIdentifier(run_name="check", run_time=as_of)
+    for result in definition.run(batch_parameters={"dataframe": frame}, run_id=run_id).results:
         if not result.success:
             yield _failure(suite.name, result)
 

@@ -15,9 +15,9 @@ from feature_repo.views import STORED
 from pipelines import check as stage
 from pipelines.check import Result, check, validate
 from pipelines.features import read_view
-from pipelines.suites import Params, table_suites, view_suites
+from pipelines.suites import Params, dtype_suite, table_suites, view_suites
 from schemas.errors import QosError
-from schemas.tables import TABLES
+from schemas.tables import TABLES, dtypes
 from tests.conftest import World
 
 EVENT = "event_timestamp"
@@ -111,6 +111,35 @@ def test_docs_load_nothing_from_elsewhere(checked: Result) -> None:
             r"ue_motion\.ue_id known to ue_radio: column values to be in set",
         ),
         (
+            "ue_radio", pl.lit("no such cell").alias("cell_id"),
+            r"ue_radio\.cell_id known to cell_load: column values to be in set: observed (\d+) of \1 ",
+        ),
+        (
+            "ue_radio", _first("rsrp_dbm", pl.lit(float("nan"))),
+            r"ue_radio\.rsrp_dbm: column values to be between: observed 1 of \d+ values \[inf\]",
+        ),
+        (
+            "ue_flow", _first("arrival_timestamp", pl.col(EVENT) - timedelta(microseconds=1)),
+            r"ue_flow\.keeps arrival_before_event: column values to be in set: observed 1 of \d+ "
+            r"values \[False\]",
+        ),
+        (
+            "ue_radio", _first("rat", pl.lit("GSM", dtypes("ue_radio")["rat"])),
+            r"ue_radio\.keeps rsrp_of_2g_or_3g: column values to be in set: observed 1 of \d+ ",
+        ),
+        (
+            "cell_load",
+            _first(EVENT, pl.datetime(1999, 12, 31, time_unit="us", time_zone="UTC")),
+            r"cell_load\.event_timestamp: column values to be between: observed 1 of \d+ values "
+            r"\[Timestamp\('1999-12-31 .*expected min_value 2000-01-01",
+        ),
+        (
+            "ue_motion",
+            pl.when(pl.col("_n") == 0).then(pl.col("speed_mps")).alias("speed_mps"),
+            r"ue_motion\.speed_mps: column proportion of non null values to be between: observed "
+            r"0\.00\d+, expected min_value 0\.005",
+        ),
+        (
             "cell_load", pl.col(EVENT).first().over("cell_id").alias(EVENT),
             r"cell_load\.event_timestamp, cell_id: compound columns to be unique",
         ),
@@ -121,6 +150,69 @@ def test_each_fault_in_a_table_is_named(
 ) -> None:
     spoilt = tables[table].with_row_index("_n").with_columns(change).drop("_n")
     assert re.search(named, _failures(tables | {table: spoilt}, table))
+
+
+def test_a_column_that_a_source_never_measures_is_no_fault(
+    tables: dict[str, pl.DataFrame],
+) -> None:
+    silent = tables["ue_motion"].with_columns(pl.lit(None, pl.Float64).alias("speed_mps"))
+    assert _failures(tables | {"ue_motion": silent}, "ue_motion") == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "observed", "declared"),
+    [
+        ("ue_radio", pl.col("rsrp_dbm").cast(pl.Float32), "Float32", "Float64"),
+        (
+            "network_event", pl.col("arrival_timestamp").dt.replace_time_zone(None),
+            r"Datetime\(time_unit='us', time_zone=None\)",
+            r"Datetime\(time_unit='us', time_zone='UTC'\)",
+        ),
+    ],
+)  # fmt: skip
+def test_another_dtype_is_named(
+    world: World, table: str, change: pl.Expr, observed: str, declared: str
+) -> None:
+    _spoil(world.admitted / f"{table}.parquet", change)
+    column = change.meta.output_name()
+    with pytest.raises(
+        QosError,
+        match=rf"first: dtypes\.{table}\.{column}: column values to be in set: observed 1 of 1 values "
+        rf"\[[\"']{observed}[\"']\], expected value_set \[[\"']{declared}[\"']\]; all: ",
+    ):
+        check(world.admitted, world.features, Params())
+
+
+def test_an_absent_column_is_named(tables: dict[str, pl.DataFrame]) -> None:
+    without = tables | {"ue_flow": tables["ue_flow"].drop("jitter_ms")}
+    _, failures = validate([dtype_suite(without)])
+    assert [(f.column, f.observed) for f in failures] == [
+        ("ue_flow.jitter_ms", "1 of 1 values ['absent']")
+    ]
+
+
+def test_neither_radio_nor_flow_is_refused(world: World) -> None:
+    for name in ("ue_radio", "ue_flow"):
+        path = world.admitted / f"{name}.parquet"
+        pl.read_parquet(path).clear().write_parquet(path)
+    with pytest.raises(QosError, match=r"ue_radio and ue_flow have no row, one of them must$"):
+        check(world.admitted, world.features, Params())
+
+
+def test_equal_data_leave_equal_docs(tables: dict[str, pl.DataFrame]) -> None:
+    once, again = (
+        validate([s for s in table_suites(tables, LOOSE) if s.name == "cell_load"])[0].files
+        for _ in range(2)
+    )
+    assert once.keys() == again.keys()
+    assert [name for name in once if once[name] != again[name]] == []
+
+
+def test_too_many_rows_are_named(tables: dict[str, pl.DataFrame]) -> None:
+    assert re.search(
+        r"cell_load\.rows: table row count to be between: observed \d+, expected .*max_value 20",
+        _failures(tables, "cell_load", Params(max_rows=20)),
+    )
 
 
 def test_too_few_rows_are_named(tables: dict[str, pl.DataFrame]) -> None:
