@@ -38,7 +38,7 @@ class Settings:
     bins: int = 63  # of each feature; 255 took twice the time for the same dev loss
     rounds: int = 300  # at most
     patience: int = 30  # rounds without a better dev loss before it stops
-    folds: int = 6  # of sessions, for calibration and band
+    folds: int = 12  # of sessions, for calibration and band; fewer make the band too wide
     calibration: Kind = "platt"
     coverage: float = 0.8  # of the band between p10 and p90
     width_classes: int = 5  # of the raw band, each with its own conformal amounts
