@@ -16,7 +16,7 @@ setup: .venv/.ready ## make the locked environment in .venv (uv comes into it if
 	@test -x $(BIN)/uv || { $(BIN)/python -m ensurepip --upgrade >/dev/null 2>&1; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	@echo "installing the locked environment into .venv"
-	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --inexact --group dev
+	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --group dev
 	@touch $@
 
 run: setup ## raw rows to a registered model and a report; SOURCE=simulator|ucc5g|taiwan_ho

@@ -2,7 +2,7 @@
 
 After Romano, Patterson and Candes, "Conformalized quantile regression" (2019), in the asymmetric
 form: each edge gets its own share of the misses. The scores come from sessions that the quantile
-models did not see (cross-fitting by session), and are taken apart by the width of the raw band, as
+models did not learn from, and are taken apart by the width of the raw band, as
 rows that the model is sure of miss in another way than those it is unsure of.
 """
 
