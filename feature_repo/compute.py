@@ -164,7 +164,7 @@ def _rolling(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFram
     keys = list(view.keys)
     ends = asked.select(*keys, EVENT).unique()
     absent = ends.join(rows.select(*keys, EVENT).unique(), on=[*keys, EVENT], how="anti")
-    table = pl.concat([rows, absent], how="diagonal").sort(*keys, EVENT) if len(absent) else rows
+    table = pl.concat([rows, absent], how="diagonal").sort(*keys, EVENT, maintain_order=True)
     if table.is_empty():
         return asked
     result = asked

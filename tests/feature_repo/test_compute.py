@@ -1,6 +1,7 @@
 """The fast windows against two loops, and the laws of what is known when."""
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import polars as pl
@@ -162,3 +163,31 @@ def test_an_empty_table_gives_an_empty_table_with_every_column() -> None:
     found = compute.features(table([]), table([]), a_view())
     assert found.is_empty()
     assert set(named(a_view().windows)) <= set(found.columns)
+
+
+def test_many_rows_of_one_instant_are_summed_in_one_order_on_every_run() -> None:
+    """Rounding hangs on the order of a sum, so an order left to threads gives other bytes."""
+    random = Random(5)
+    instants = [START + timedelta(seconds=second) for second in range(2_000)]
+    rows = table(
+        [
+            {
+                "ue_id": "a",
+                "event_timestamp": at,
+                "arrival_timestamp": at,
+                "sinr_db": random.gauss(0, 9),
+            }
+            for at in instants
+            for _ in range(20)
+        ]
+    )
+    asked = table(
+        [
+            {"ue_id": "a", "event_timestamp": at, "arrival_timestamp": at, "sinr_db": None}
+            for at in (at + timedelta(milliseconds=500) for at in instants)
+        ]
+    )
+    view = a_view(clock="ue_flow", windows=of("sinr_db", "mean_30s", "slope_30s"))
+    first = compute.features(rows, asked, view)
+    for _ in range(5):
+        assert compute.features(rows, asked, view).equals(first)
