@@ -168,7 +168,7 @@ def test_an_empty_table_gives_an_empty_table_with_every_column() -> None:
 def test_many_rows_of_one_instant_are_summed_in_one_order_on_every_run() -> None:
     """Rounding hangs on the order of a sum, so an order left to threads gives other bytes."""
     random = Random(5)
-    instants = [START + timedelta(seconds=second) for second in range(2_000)]
+    instants = [START + timedelta(seconds=second) for second in range(500)]
     rows = table(
         [
             {
