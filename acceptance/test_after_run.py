@@ -4,6 +4,7 @@ The tests leave the clone as they found it, in the order of the file.
 """
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -32,9 +33,11 @@ def stages_run(said: str) -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def locked() -> None:
     """Commits the lock of this machine's run: another processor may round another way."""
+    for role in ("AUTHOR", "COMMITTER"):
+        os.environ[f"GIT_{role}_NAME"] = "acceptance"
+        os.environ[f"GIT_{role}_EMAIL"] = "acceptance@localhost"
     if shell("git", "status", "--porcelain", "--untracked-files=no"):
-        name = ("-c", "user.name=acceptance", "-c", "user.email=acceptance@localhost")
-        shell("git", *name, "commit", "--quiet", "--all", "--message", "This machine's run")
+        shell("git", "commit", "--quiet", "--all", "--message", "This machine's run")
 
 
 @pytest.fixture(autouse=True)
