@@ -133,6 +133,24 @@ def test_the_redis_profile_has_a_receipt_of_its_own(
     )
 
 
+def test_the_benchmark_of_the_pipeline_leaves_its_keys(tmp_path: Path) -> None:
+    shell(
+        sys.executable,
+        "-m",
+        "benchmarks.pipeline",
+        "--source",
+        "simulator",
+        "--smoke",
+        "--out",
+        tmp_path,
+    )
+    found = json.loads((tmp_path / "pipeline.json").read_text(encoding="utf-8"))
+    assert {"source", "seconds", "seconds_unchanged", "peak_rss_gb", "stages"} <= set(found)
+    assert found["cores"] and found["time"] and "polars" in found["versions"]
+    assert found["seconds"] > found["seconds_unchanged"] > 0 < found["peak_rss_gb"]
+    assert "publish@embedded" in found["stages"]
+
+
 @pytest.mark.parametrize("page", ["quickstart.md", "operate.md"])
 def test_the_examples_of_a_page_run(page: str) -> None:
     examples = [block for block in blocks(page) if block.kind in ("bash", "python")]

@@ -27,11 +27,16 @@ ROOT = Path(__file__).parents[1]
 def main(
     source: Annotated[str, typer.Option(help="simulator, ucc5g or taiwan_ho")] = "ucc5g",
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
+    smoke: Annotated[
+        bool, typer.Option(help="with this checkout's cache: a trial, no measure")
+    ] = False,
 ) -> None:
     """Measures both runs and prints them by stage."""
     with tempfile.TemporaryDirectory() as scratch:
         clone = Path(scratch) / "clone"
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        if smoke:
+            (clone / ".dvc/cache").symlink_to(ROOT / ".dvc/cache")
         seconds = _run(clone, source)
         peak_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         stages = _stages(clone)
