@@ -43,7 +43,7 @@ reproduce: setup ## clone this commit into an empty folder and run every source 
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	git clone --quiet . "$$scratch/clone" && cd "$$scratch/clone" && \
 	$(MAKE) --no-print-directory run && \
-	.venv/bin/python -m pytest -q -p no:randomly acceptance && \
+	ACCEPTANCE_CLONE="$$PWD" .venv/bin/python -m pytest -q -p no:randomly acceptance && \
 	$(MAKE) --no-print-directory run SOURCE=ucc5g && \
 	$(MAKE) --no-print-directory run SOURCE=taiwan_ho
 
