@@ -5,6 +5,8 @@ offline_store:
   as_known_at: true     # a row created after the entity's time is not known to it
 """
 
+import os
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,10 @@ import pyarrow as pa
 from feast import FeatureView, FileSource, OnDemandFeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
-from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.infra.offline_stores.file_source import (
+    FileLoggingDestination,
+    SavedDatasetFileStorage,
+)
 from feast.infra.offline_stores.offline_store import (
     OfflineStore,
     RetrievalJob,
@@ -200,6 +205,27 @@ class AsofOfflineStore(OfflineStore):
         )  # fmt: skip
 
     @staticmethod
+    def offline_write_batch(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Appends rows to the view's source; raises `ValueError` where a column is missing."""
+        source = feature_view.batch_source
+        assert source is not None
+        path = _path(config, source)
+        have = _schema(path)
+        if missing := [name for name in have if name not in table.column_names]:
+            raise ValueError(
+                f"{feature_view.name}: the rows to write have no column {missing}; they have "
+                f"{table.column_names}"
+            )
+        append_rows(path, table.select(list(have)))
+        if progress:
+            progress(table.num_rows)
+
+    @staticmethod
     def write_logged_features(
         config: RepoConfig,
         data: pa.Table | Path,
@@ -207,8 +233,35 @@ class AsofOfflineStore(OfflineStore):
         logging_config: LoggingConfig,
         registry: BaseRegistry,
     ) -> None:
-        """Not offered yet."""
-        raise NotImplementedError("the as-of store does not take logged features yet")
+        """Appends a log, a table or a Parquet file or folder, to the destination's folder."""
+        destination = logging_config.destination
+        assert isinstance(destination, FileLoggingDestination)
+        folder = Path(destination.path)
+        if not folder.is_absolute() and config.repo_path is not None:
+            folder = Path(config.repo_path) / folder
+        folder.mkdir(parents=True, exist_ok=True)
+        table = pl.read_parquet(data).to_arrow() if isinstance(data, Path) else data
+        append_rows(folder, table)
+
+
+def append_rows(path: Path, rows: pa.Table) -> None:
+    """Adds rows to a Parquet file, or a file to a folder; readers see all of them or none.
+
+    A file is written anew beside and renamed; a folder gets one file more, whatever its size.
+    """
+    table = pl.from_arrow(rows)
+    assert isinstance(table, pl.DataFrame)
+    target = path / f"part-{uuid.uuid4().hex}.parquet" if path.is_dir() else path
+    if target.exists():
+        stored = pl.read_parquet(target)
+        fitted = table.select(pl.col(n).cast(d) for n, d in stored.schema.items())
+        table = pl.concat([stored, fitted])
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        table.write_parquet(beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _entities(entity_df: Any) -> pl.DataFrame:
@@ -247,15 +300,27 @@ def _utc(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return column.cast(_UTC_US)
 
 
-def _scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
+def _path(config: RepoConfig, source: DataSource) -> Path:
     assert isinstance(source, FileSource)
     path = Path(source.path)
     if not path.is_absolute() and config.repo_path is not None:
         path = Path(config.repo_path) / path
     if not path.exists():
         raise FileNotFoundError(f"{source.name}: {path} does not exist")
+    return path
+
+
+def _scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
+    return _scan_path(_path(config, source))
+
+
+def _scan_path(path: Path) -> pl.LazyFrame:
     pattern = path / "**" / "*.parquet" if path.is_dir() else path
     return pl.scan_parquet(pattern, hive_partitioning=False)
+
+
+def _schema(path: Path) -> pl.Schema:
+    return _scan_path(path).collect_schema()
 
 
 def _joined(
