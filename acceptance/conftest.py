@@ -13,4 +13,6 @@ from tests.conftest import redis_address
 __all__ = ["redis_address"]
 
 if os.environ.get("ACCEPTANCE_CLONE") != str(Path.cwd()):
-    raise pytest.UsageError("acceptance/ reverts and commits: run it by `make reproduce`, in a clone")
+    raise pytest.UsageError(
+        "acceptance/ reverts and commits: run it by `make reproduce`, in a clone"
+    )
