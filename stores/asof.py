@@ -5,8 +5,6 @@ offline_store:
   as_known_at: true     # a row created after the entity's time is not known to it
 """
 
-import os
-import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-from feast import FeatureView, FileSource, OnDemandFeatureView, RepoConfig
+from feast import FeatureView, OnDemandFeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.infra.offline_stores.file_source import (
@@ -32,16 +30,18 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.saved_dataset import SavedDatasetStorage
 
 from stores.kernel import CREATED, TIME, point_in_time
-
-_UTC_US = pl.Datetime("us", "UTC")
+from stores.range import Meaning, rows_of_range
+from stores.source import UTC_US, append_rows, scan, schema_of, source_path, utc
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
     """as_known_at: leave out rows whose created time is after the entity's (Feast's default is to
-    use them, which leaks what was not known)."""
+    use them, which leaks what was not known). without_entity_df: what a range of time asks for, see
+    `stores.range`."""
 
     type: Literal["stores.asof.AsofOfflineStore"] = "stores.asof.AsofOfflineStore"
     as_known_at: bool = True
+    without_entity_df: Meaning = "events"
 
 
 class AsofRetrievalJob(RetrievalJob):
@@ -114,15 +114,29 @@ class AsofOfflineStore(OfflineStore):
         full_feature_names: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """One row an entity row, in its order, with the requested features beside its columns."""
-        entities = _entities(entity_df)
-        time = _time_column(entities)
+        """One row an entity row, in its order, with the requested features beside its columns.
+
+        entity_df None: the rows of `start_date` to `end_date`, see `stores.range`.
+        """
         known = bool(
             config.offline_store.as_known_at or kwargs.get("filter_by_created_timestamp", False)
         )
+        entities = (
+            rows_of_range(
+                config,
+                feature_views,
+                kwargs.get("start_date"),
+                kwargs.get("end_date"),
+                config.offline_store.without_entity_df,
+                as_known_at=known,
+            )
+            if entity_df is None
+            else _entities(entity_df)
+        )
+        time = _time_column(entities)
 
         def compute() -> pl.DataFrame:
-            asked = entities.with_columns(_utc(pl.col(time), entities.schema[time]))
+            asked = entities.with_columns(utc(pl.col(time), entities.schema[time]))
             return pl.concat(
                 [
                     asked,
@@ -142,7 +156,7 @@ class AsofOfflineStore(OfflineStore):
                 how="horizontal",
             )
 
-        times = entities.select(_utc(pl.col(time), entities.schema[time]))[time]
+        times = entities.select(utc(pl.col(time), entities.schema[time]))[time]
         return AsofRetrievalJob(
             compute,
             full_feature_names=full_feature_names,
@@ -214,8 +228,8 @@ class AsofOfflineStore(OfflineStore):
         """Appends rows to the view's source; raises `ValueError` where a column is missing."""
         source = feature_view.batch_source
         assert source is not None
-        path = _path(config, source)
-        have = _schema(path)
+        path = source_path(config, source)
+        have = schema_of(path)
         if missing := [name for name in have if name not in table.column_names]:
             raise ValueError(
                 f"{feature_view.name}: the rows to write have no column {missing}; they have "
@@ -242,26 +256,6 @@ class AsofOfflineStore(OfflineStore):
         folder.mkdir(parents=True, exist_ok=True)
         table = pl.read_parquet(data).to_arrow() if isinstance(data, Path) else data
         append_rows(folder, table)
-
-
-def append_rows(path: Path, rows: pa.Table) -> None:
-    """Adds rows to a Parquet file, or a file to a folder; readers see all of them or none.
-
-    A file is written anew beside and renamed; a folder gets one file more, whatever its size.
-    """
-    table = pl.from_arrow(rows)
-    assert isinstance(table, pl.DataFrame)
-    target = path / f"part-{uuid.uuid4().hex}.parquet" if path.is_dir() else path
-    if target.exists():
-        stored = pl.read_parquet(target)
-        fitted = table.select(pl.col(n).cast(d) for n, d in stored.schema.items())
-        table = pl.concat([stored, fitted])
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        table.write_parquet(beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _entities(entity_df: Any) -> pl.DataFrame:
@@ -293,36 +287,6 @@ def _time_column(entities: pl.DataFrame) -> str:
     )
 
 
-def _utc(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The column as UTC microseconds; a naive time is UTC."""
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return column.cast(_UTC_US)
-
-
-def _path(config: RepoConfig, source: DataSource) -> Path:
-    assert isinstance(source, FileSource)
-    path = Path(source.path)
-    if not path.is_absolute() and config.repo_path is not None:
-        path = Path(config.repo_path) / path
-    if not path.exists():
-        raise FileNotFoundError(f"{source.name}: {path} does not exist")
-    return path
-
-
-def _scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
-    return _scan_path(_path(config, source))
-
-
-def _scan_path(path: Path) -> pl.LazyFrame:
-    pattern = path / "**" / "*.parquet" if path.is_dir() else path
-    return pl.scan_parquet(pattern, hive_partitioning=False)
-
-
-def _schema(path: Path) -> pl.Schema:
-    return _scan_path(path).collect_schema()
-
-
 def _joined(
     config: RepoConfig,
     view: FeatureView,
@@ -340,7 +304,7 @@ def _joined(
     backwards = {feature: column for column, feature in source.field_mapping.items()}
     key_map = view.projection.join_key_map
     key_names = [column.name for column in view.entity_columns]
-    rows = _scan(config, source)
+    rows = scan(config, source)
     schema = rows.collect_schema()
     needed = [backwards.get(n, n) for n in (*key_names, *wanted)]
     if missing := [n for n in (*needed, source.timestamp_field) if n not in schema]:
@@ -351,10 +315,8 @@ def _joined(
     keys = [f"__key_{i}" for i in range(len(key_names))]
     features = rows.select(
         *(pl.col(backwards.get(k, k)).alias(key) for k, key in zip(key_names, keys, strict=True)),
-        _utc(pl.col(source.timestamp_field), schema[source.timestamp_field]).alias(TIME),
-        (_utc(pl.col(created), schema[created]) if created else pl.lit(None, _UTC_US)).alias(
-            CREATED
-        ),
+        utc(pl.col(source.timestamp_field), schema[source.timestamp_field]).alias(TIME),
+        (utc(pl.col(created), schema[created]) if created else pl.lit(None, UTC_US)).alias(CREATED),
         *(pl.col(backwards.get(n, n)).alias(f"__value_{n}") for n in wanted),
     )
     reachable = _in_reach(features, entities[time], view.ttl)
@@ -398,7 +360,7 @@ def _interval(
     start_date: datetime | None,
     end_date: datetime | None,
 ) -> pl.DataFrame:
-    rows = _scan(config, data_source)
+    rows = scan(config, data_source)
     schema = rows.collect_schema()
     times = [
         timestamp_field,
@@ -407,7 +369,7 @@ def _interval(
     columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
     rows = rows.select(
         *(pl.col(c) for c in columns if c not in times),
-        *(_utc(pl.col(c), schema[c]) for c in times),
+        *(utc(pl.col(c), schema[c]) for c in times),
     )
     if start_date is not None:
         rows = rows.filter(pl.col(timestamp_field) >= _aware(start_date))

@@ -281,7 +281,7 @@ def test_pushed_rows_are_appended_and_nothing_is_lost(open_repo: Any, tmp_path: 
 
 
 def test_a_folder_of_files_takes_pushed_rows_as_a_file_more(tmp_path: Path) -> None:
-    from stores.asof import append_rows
+    from stores.source import append_rows
 
     folder = tmp_path / "rows"
     folder.mkdir()
@@ -290,3 +290,42 @@ def test_a_folder_of_files_takes_pushed_rows_as_a_file_more(tmp_path: Path) -> N
     append_rows(folder, pa.concat_tables([first, first]))
     assert pl.read_parquet(folder / "*.parquet").height == 3
     assert not list(folder.glob(".*"))
+
+
+RANGE_ROWS = (
+    (1, 5, NOON, NOON), (1, 6, NOON + HOUR, NOON + 2 * HOUR), (1, 6, NOON + HOUR, NOON + 2 * HOUR),
+    (2, 7, NOON + HOUR, NOON), (3, 8, NOON - HOUR, NOON), (None, 9, NOON, NOON),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("meaning", "expected"),
+    [
+        ("events", [(1, 0, 5), (1, 2, 6), (2, 1, 7), (3, 0, 8)]),
+        ("rows", [(1, 0, 5), (1, 2, 6), (1, 2, 6), (2, 1, 7), (3, 0, 8)]),
+        ("snapshot", [(1, 2, 6), (2, 2, 7), (3, 2, None)]),
+    ],
+)
+def test_a_range_without_entities_has_three_meanings(
+    open_repo: Any, meaning: str, expected: list[tuple[int, int, int | None]]
+) -> None:
+    store = open_repo(_trips(*RANGE_ROWS), without_entity_df=meaning)
+    job = store.get_historical_features(
+        None, features=["trips:count"], start_date=NOON, end_date=NOON + 2 * HOUR
+    )
+    found = job.to_df()
+    hours = ((found["event_timestamp"] - NOON) / HOUR).astype(int)
+    count = found["count"].astype("Int64")
+    got = [
+        (int(d), int(h), None if pd.isna(c) else int(c))
+        for d, h, c in zip(found["driver_id"], hours, count, strict=True)
+    ]
+    assert got == expected
+
+
+def test_a_range_over_views_of_different_keys_wants_an_entity_frame(open_repo: Any) -> None:
+    store = open_repo(_trips(*RANGE_ROWS))
+    with pytest.raises(ValueError, match=r"no view of .* has all keys \['driver_id', 'rider_id'\]"):
+        store.get_historical_features(
+            None, features=["trips:count", "ratings:rating"], start_date=NOON, end_date=NOON + HOUR
+        )
