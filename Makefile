@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-pipeline help setup run online redis test check lint reproduce catalog ui
+.PHONY: bench-pipeline bench-pit help setup run online redis test check lint reproduce catalog ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ check: lint test reproduce ## what CI runs on every change
 
 bench-pipeline: setup ## seconds and memory from raw rows to the report; SOURCE=ucc5g is the measure
 	@python -m benchmarks.pipeline --source $(SOURCE)
+
+bench-pit: setup ## point-in-time joins against Feast's duckdb store, bare Polars and bare DuckDB
+	@$(BIN)/uv sync --quiet --frozen --inexact --group dev --group stock && python -m benchmarks.pit
 
 catalog: setup ## write the feature catalog and docs/features.md anew
 	python -m feature_repo.catalog
