@@ -99,7 +99,9 @@ def _duckdb(_: Any, folder: Path) -> pl.DataFrame:
         f"SELECT e.*, {', '.join(names)} FROM (SELECT *, row_number() OVER () AS row FROM "
         f"'{folder}/entities.parquet') e {' '.join(joins)} ORDER BY row"
     )
-    found = duckdb.connect().execute(query).pl()
+    relation = duckdb.sql(query)
+    assert relation is not None
+    found = relation.pl()
     assert isinstance(found, pl.DataFrame)
     return found
 
