@@ -5,12 +5,11 @@ give equal bytes.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from feature_repo.services import SERVICES, Service
 from feature_repo.views import VIEWS, WINDOWED
-from feature_repo.windows import AnyView, Feature, OnDemandView, StaticView, View
+from feature_repo.windows import AnyView, Feature, OnDemandView, StaticView, View, spelled
 from schemas.five_qi import DEFAULT_FIVE_QI, FIVE_QIS, FiveQi
 
 PAGE = Path(__file__).parents[1] / "docs" / "features.md"
@@ -137,7 +136,7 @@ def _keys(view: AnyView) -> tuple[str, ...]:
 
 def _ttl(view: AnyView) -> str:
     if isinstance(view, View):
-        return _duration(view.ttl)
+        return spelled(view.ttl)
     return "never ages" if isinstance(view, StaticView) else "that of what it reads"
 
 
@@ -147,16 +146,8 @@ def _computed(view: AnyView) -> str:
     if isinstance(view, OnDemandView):
         return "at the request"
     if view.tick is not None:
-        return f"every {_duration(view.tick)} with a row of `{view.clock_table}`"
+        return f"every {spelled(view.tick)} with a row of `{view.clock_table}`"
     return f"at each row of `{view.clock_table}`"
-
-
-def _duration(duration: timedelta) -> str:
-    seconds = duration.total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} s"
 
 
 def _range(feature: Feature) -> str:

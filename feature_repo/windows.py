@@ -22,8 +22,6 @@ from schemas.tables import TABLES
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SPAN = re.compile(r"(?P<op>.+)_(?P<span>(?P<number>[1-9]\d*)(?P<unit>[smhd]))")
 
-KEY_TYPES = {"ue_id": "String", "cell_id": "String", "five_qi": "Int64"}
-
 
 @dataclass(frozen=True)
 class Window:
@@ -143,6 +141,15 @@ AnyView = View | StaticView | OnDemandView
 def of(column: str, *windows: str) -> tuple[Window, ...]:
     """One window for each "<op>_<span>", such as "mean_5s" or "share_below_0_30s"."""
     return tuple(_window(column, text) for text in windows)
+
+
+def spelled(duration: timedelta) -> str:
+    """10 s, 5 min, 2 h, 7 d: the largest unit that divides it."""
+    total = duration.total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if total >= size and total % size == 0:
+            return f"{total / size:g} {unit}"
+    return f"{total:g} s"
 
 
 def seconds(number: float) -> timedelta:

@@ -145,12 +145,6 @@ def _rules(name: str, columns: list[str]) -> list[str]:
     return sorted(own, key=place) + [c for c in columns if c not in known and "|" not in c]
 
 
-def violations(name: str, rows: pl.DataFrame) -> list[str]:
-    """Every rule of the table that some row breaks, each in the words that quarantine uses."""
-    failure = TABLES[name].filter(rows.select(TABLES[name].column_names())).failure
-    return [f"{name}.{_worded(name, rule)}" for rule in failure.counts()]
-
-
 def _worded(name: str, rule: str) -> str:
     """A rule in words: the column, what is allowed, and why."""
     if "|" not in rule:

@@ -12,7 +12,7 @@ import polars as pl
 
 from feature_repo.catalog import catalog_hash
 from feature_repo.views import STORED, VIEWS
-from feature_repo.windows import AnyView, StaticView, View
+from feature_repo.windows import AnyView, StaticView, View, spelled
 from models.bundle import Bundle
 from pipelines.train import check_columns, matrix
 from schemas.errors import QosError
@@ -171,7 +171,7 @@ def _view(
         "description": view.description,
         "kind": "windows" if ttl else "static" if isinstance(view, StaticView) else "at request",
         "keys": ", ".join(getattr(view, "keys", ())) or None,
-        "ttl": duration(ttl) if ttl else None,
+        "ttl": spelled(ttl) if ttl else None,
         "rows": stored["rows"] if stored else None,
         "entities": stored["entities"] if stored else None,
         "newest": clock(stored["newest"]) if stored and ttl and stored["newest"] else None,
@@ -374,15 +374,6 @@ def _said(quantities: Iterable[tuple[str, float | None, str]]) -> list[str]:
 def clock(moment: datetime) -> str:
     """A time in UTC to the second."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-def duration(span: timedelta) -> str:
-    """10 s, 5 min, 2 h, 7 d: the largest unit that divides it."""
-    seconds = span.total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} s"
 
 
 def _ago(span: timedelta) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Callable
 import dataframely as dy
 from dataframely.columns import Column
 
-NULL_MEANS_NOT_MEASURED = "null: not measured or not reported"
-
 
 def _quantity(
     description: str, unit: str, low: float, high: float, source: str

@@ -13,7 +13,6 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -27,15 +26,14 @@ from pydantic import field_validator
 
 from stores.times import (
     BEYOND,
+    AgedReads,
     AgeFrom,
     Order,
     Row,
-    from_micros,
     latest_us,
     micros,
     newer,
     newest,
-    refuse_aged,
 )  # fmt: skip
 
 _CREATED = struct.Struct("<q")
@@ -59,7 +57,7 @@ class BulkRedisOnlineStoreConfig(RedisOnlineStoreConfig):
         return _DEFAULTED.sub(lambda m: os.environ.get(m["name"]) or m["default"], text)
 
 
-class BulkRedisOnlineStore(RedisOnlineStore):
+class BulkRedisOnlineStore(AgedReads, RedisOnlineStore):
     """See the module's docstring."""
 
     def online_write_batch(
@@ -89,30 +87,10 @@ class BulkRedisOnlineStore(RedisOnlineStore):
             if progress:
                 progress(min(_ROWS_A_PIPELINE, len(data) - start))
 
-    def _read_features_per_fv(
-        self, config: RepoConfig, grouped_refs: list[Any], *rest: Any, **named: Any
-    ) -> None:
-        response = rest[2] if len(rest) > 2 else named["online_features_response"]
-        start = len(response.results)
-        super()._read_features_per_fv(config, grouped_refs, *rest, **named)
-        if config.online_store.enforce_ttl:
-            refuse_aged(response, start, grouped_refs, self.clock(config))
-
-    async def _read_features_per_fv_async(
-        self, config: RepoConfig, grouped_refs: list[Any], *rest: Any, **named: Any
-    ) -> None:
-        response = rest[2] if len(rest) > 2 else named["online_features_response"]
-        start = len(response.results)
-        await super()._read_features_per_fv_async(config, grouped_refs, *rest, **named)
-        if config.online_store.enforce_ttl:
-            refuse_aged(response, start, grouped_refs, self.clock(config))
-
-    def clock(self, config: RepoConfig) -> datetime:
-        """The instant that ages count to."""
-        if config.online_store.age_from == "now":
-            return datetime.now(UTC)
+    def newest_us(self, config: RepoConfig) -> int | None:
+        """Time of the newest row written by this project, in microseconds."""
         found = self._get_client(config.online_store).get(_newest_key(config))
-        return from_micros(int(found)) if found else datetime.now(UTC)
+        return int(found) if found else None
 
     def delete_entity_values(self, config: RepoConfig, join_keys: list[str]) -> None:
         """Deletes this project's keys of an entity, and no other's."""

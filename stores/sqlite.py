@@ -28,6 +28,7 @@ from feast.utils import to_naive_utc
 
 from stores.times import (
     BEYOND,
+    AgedReads,
     AgeFrom,
     Order,
     Row,
@@ -35,7 +36,6 @@ from stores.times import (
     latest_us,
     newer,
     newest,
-    refuse_aged,
 )  # fmt: skip
 
 _EXTRA = ("event_us", "created_us", "stock_ts")
@@ -52,7 +52,7 @@ class BulkSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     age_from: AgeFrom = "now"
 
 
-class BulkSqliteOnlineStore(SqliteOnlineStore):
+class BulkSqliteOnlineStore(AgedReads, SqliteOnlineStore):
     """See the module's docstring."""
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
@@ -138,24 +138,13 @@ class BulkSqliteOnlineStore(SqliteOnlineStore):
                 found[key] = _row(cells)
         return [found.get(key, (None, None)) for key in keys]
 
-    def _read_features_per_fv(
-        self, config: RepoConfig, grouped_refs: list[Any], *rest: Any, **named: Any
-    ) -> None:
-        response = rest[2] if len(rest) > 2 else named["online_features_response"]
-        start = len(response.results)
-        super()._read_features_per_fv(config, grouped_refs, *rest, **named)
-        if config.online_store.enforce_ttl:
-            refuse_aged(response, start, grouped_refs, self.clock(config))
-
-    def clock(self, config: RepoConfig) -> datetime:
-        """The instant that ages count to."""
-        if config.online_store.age_from == "now":
-            return datetime.now(UTC)
+    def newest_us(self, config: RepoConfig) -> int | None:
+        """Time of the newest row written by this project, in microseconds."""
         found = self._get_conn(config).execute(
             "SELECT us FROM newest_row WHERE project = ?", (config.project,)
         )
         row = found.fetchone()
-        return from_micros(row[0]) if row else datetime.now(UTC)
+        return row[0] if row else None
 
 
 def _table(config: RepoConfig, view: FeatureView) -> str:

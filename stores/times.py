@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from feast import RepoConfig
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -68,6 +69,45 @@ def refuse_aged(
                 elif oldest is not None and _micros(time) < oldest:
                     _set(vector, row, FieldStatus.OUTSIDE_MAX_AGE)
         place += len(features)
+
+
+class AgedReads:
+    """What both stores add to Feast's reads; stands before Feast's store among the bases."""
+
+    def newest_us(self, config: RepoConfig) -> int | None:
+        """Time of the newest row written by this project, in microseconds."""
+        raise NotImplementedError
+
+    def clock(self, config: RepoConfig) -> datetime:
+        """The instant that ages count to."""
+        newest_us = None if config.online_store.age_from == "now" else self.newest_us(config)
+        return datetime.now(UTC) if newest_us is None else from_micros(newest_us)
+
+    def _read_features_per_fv(
+        self, config: RepoConfig, grouped_refs: list[Any], *rest: Any, **named: Any
+    ) -> None:
+        response, start = _appended_to(rest, named)
+        super()._read_features_per_fv(config, grouped_refs, *rest, **named)  # type: ignore[misc]
+        self._refuse(config, grouped_refs, response, start)
+
+    async def _read_features_per_fv_async(
+        self, config: RepoConfig, grouped_refs: list[Any], *rest: Any, **named: Any
+    ) -> None:
+        response, start = _appended_to(rest, named)
+        await super()._read_features_per_fv_async(config, grouped_refs, *rest, **named)  # type: ignore[misc]
+        self._refuse(config, grouped_refs, response, start)
+
+    def _refuse(
+        self, config: RepoConfig, grouped_refs: list[Any], response: Any, start: int
+    ) -> None:
+        if config.online_store.enforce_ttl:
+            refuse_aged(response, start, grouped_refs, self.clock(config))
+
+
+def _appended_to(rest: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, int]:
+    """The response that Feast is about to fill, and how many vectors it has yet."""
+    response = rest[2] if len(rest) > 2 else named["online_features_response"]
+    return response, len(response.results)
 
 
 def micros(time: datetime) -> int:

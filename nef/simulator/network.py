@@ -19,7 +19,6 @@ ONE_UE_MOST = 0.8
 SLOT_MS = 0.5
 RADIO_MS = 2.0  # slot alignment, processing and one transmission, TR 38.913, 7.5
 HARQ_MS = 4.0  # one retransmission
-UPLINK_SHARE = 0.25  # of the TDD pattern, against the downlink's
 CONGESTED_MS = 15.0  # in the queue, from which on an elastic sender slows down
 PRIORITY_SIGHT = 0.45  # share of the others' load that a guaranteed flow waits for
 

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from feature_repo.views import UE_FLOW, UE_RADIO
+from feature_repo.windows import spelled
 from lifecycle.bundles import load, write
 from models.bundle import Bundle
 from models.forecaster import Settings
@@ -23,7 +24,7 @@ from pipelines import stage
 from pipelines.evaluate import Params as EvaluateParams
 from pipelines.evaluate import judge_bundle
 from pipelines.report import report
-from pipelines.report_facts import cautions, duration, examples, headline
+from pipelines.report_facts import cautions, examples, headline
 from pipelines.train import Params as TrainParams
 from pipelines.train import train
 from schemas.errors import QosError
@@ -370,4 +371,4 @@ def test_strips_place_their_marks_in_percent_and_never_outside() -> None:
 
 def test_a_duration_has_its_largest_whole_unit() -> None:
     spans = {10: "10 s", 60: "1 min", 90: "90 s", 7200: "2 h", 28 * 86400: "28 d"}
-    assert {s: duration(timedelta(seconds=s)) for s in spans} == spans
+    assert {s: spelled(timedelta(seconds=s)) for s in spans} == spans
