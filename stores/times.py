@@ -32,7 +32,10 @@ def newest(
     """Key to order and row: of several rows of one key the newest, of equal ones the last."""
     rows: dict[bytes, tuple[Order, Row]] = {}
     for row in data:
-        order = (micros(row[2]), BEYOND if row[3] is None else micros(row[3]))
+        created = row[3]
+        if created is not None and created != created:  # pandas' NaT, which equals nothing
+            created = None
+        order = (micros(row[2]), BEYOND if created is None else micros(created))
         key = key_of(row[0])
         if key not in rows or order >= rows[key][0]:
             rows[key] = (order, row)
