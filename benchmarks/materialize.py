@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +36,7 @@ def main(
     store: Annotated[str, typer.Option(help="redis, sqlite or both with a comma")] = "redis,sqlite",
     feast_rows: Annotated[int, typer.Option(help="rows for stock Feast, over all views")] = 60_000,
     sqlite_keys: Annotated[int, typer.Option(help="entities of each view in SQLite")] = 100_000,
+    apart: Annotated[bool, typer.Option(help="each side in a process of its own")] = True,
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
 ) -> None:
     """Measures rows a second and peak memory of each side and prints them with their ratios."""
@@ -46,7 +47,7 @@ def main(
         found = {}
         for side in SIDES:
             count = min(many, feast_rows // views) if side == "feast" else many
-            found[side] = _measure(name, side, count, views, features)
+            found[side] = _measure(name, side, count, views, features, apart)
         least = min(measured["keys"] for measured in found.values())
         checks = {side: measured["checks"][: _sample(least)] for side, measured in found.items()}
         assert len({json.dumps(check) for check in checks.values()}) == 1, checks
@@ -80,20 +81,32 @@ def _summary(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _measure(store: str, side: str, keys: int, views: int, features: int) -> dict[str, Any]:
+def _measure(
+    store: str, side: str, keys: int, views: int, features: int, apart: bool
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.materialize_side", store, side, folder]
-        sizes = [str(keys), str(views), str(features)]
-        if store == "redis":
-            with redis_server(Path(folder)) as address:
-                done = subprocess.run([*command, address, *sizes], capture_output=True, text=True)
-        else:
-            done = subprocess.run([*command, "-", *sizes], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{store} {side}: {done.stderr.strip().splitlines()[-1]}")
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        server: AbstractContextManager[str] = (
+            redis_server(Path(folder)) if store == "redis" else nullcontext("-")
+        )
+        with server as address:
+            sizes = (keys, views, features)
+            if apart:
+                measured = _measure_apart(store, side, folder, address, *map(str, sizes))
+            else:
+                from benchmarks.materialize_side import measure
+
+                measured = measure(store, side, Path(folder), address, *sizes)
     rate = measured["rows"] / measured["seconds"]
     Console(stderr=True).print(f"{store} {side}: {rate:,.0f} rows/s")
+    return measured
+
+
+def _measure_apart(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.materialize_side", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments[:2])}: {done.stderr.strip().splitlines()[-1]}")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 

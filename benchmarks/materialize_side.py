@@ -22,14 +22,13 @@ START_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 _TIME = pa.timestamp("us", tz="UTC")
 
 
-def main(
+def measure(
     store: str, side: str, folder: Path, address: str, keys: int, views: int, features: int
-) -> None:
-    """Prints {rows, keys, written, seconds, peak_gb, server_cpu_s, checks}.
+) -> dict[str, Any]:
+    """{rows, keys, written, seconds, peak_gb, server_cpu_s, checks}.
 
     checks: event time and bytes of every feature of the first keys, as they are stored.
     """
-    warnings.simplefilter("ignore")
     feast_store = _open(store, side, folder, address, views, features)
     found = [feast_store.get_feature_view(f"view_{number}") for number in range(views)]
     online, config = feast_store._get_provider().online_store, feast_store.config
@@ -58,7 +57,7 @@ def main(
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     measured = {"rows": keys * views, "keys": keys, "written": written, "seconds": seconds}
     measured |= {"peak_gb": peak_gb, "server_cpu_s": cpu}
-    print(json.dumps(measured | {"checks": checks}))
+    return measured | {"checks": checks}
 
 
 def _batches(keys: int, features: int, number: int) -> Iterator[pa.Table]:
@@ -234,4 +233,5 @@ def _server_cpu_s(address: str) -> float:
 
 if __name__ == "__main__":
     _, store_, side_, folder_, address_, *sizes_ = sys.argv
-    main(store_, side_, Path(folder_), address_, *map(int, sizes_))
+    warnings.simplefilter("ignore")
+    print(json.dumps(measure(store_, side_, Path(folder_), address_, *map(int, sizes_))))
