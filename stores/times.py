@@ -29,9 +29,14 @@ _ABSENT = Timestamp()
 def newest(
     data: Iterable[Row], key_of: Callable[[EntityKey], bytes]
 ) -> dict[bytes, tuple[Order, Row]]:
-    """Key to order and row: of several rows of one key the newest, of equal ones the last."""
+    """Key to order and row: of several rows of one key the newest, of equal ones the last.
+
+    Feast hands a missing created time over as None or as NaT, which equals nothing; here it is None.
+    """
     rows: dict[bytes, tuple[Order, Row]] = {}
     for row in data:
+        if row[3] != row[3]:
+            row = (*row[:3], None)
         order = (micros(row[2]), BEYOND if row[3] is None else micros(row[3]))
         key = key_of(row[0])
         if key not in rows or order >= rows[key][0]:
