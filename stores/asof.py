@@ -182,7 +182,10 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The newest row of each key with an event in [start, end], the newest created among those."""
+        """The newest row of each key with an event in [start, end], the newest created among those.
+
+        A null is not a key.
+        """
         order = [
             timestamp_field,
             *([created_timestamp_column] if created_timestamp_column else []),
@@ -193,7 +196,9 @@ class AsofOfflineStore(OfflineStore):
                 config, data_source, join_key_columns, feature_name_columns, timestamp_field,
                 created_timestamp_column, start_date, end_date,
             )  # fmt: skip
-            rows = rows.sort(order, nulls_last=False, maintain_order=True)
+            rows = rows.drop_nulls(join_key_columns).sort(
+                order, nulls_last=False, maintain_order=True
+            )
             return rows.unique(join_key_columns, keep="last", maintain_order=True)
 
         return AsofRetrievalJob(compute, full_feature_names=False)
