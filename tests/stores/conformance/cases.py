@@ -1,6 +1,7 @@
 """The list of cases: each file of cases registers its own."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.stores.conformance.harness import Harness
@@ -33,3 +34,29 @@ def case(line: str, *, not_online: str = "") -> Callable[[Check], Check]:
         return check
 
     return register
+
+
+class Variants:
+    """Tries all variants of a case, and tells afterwards how many failed, and how the first one did."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._tried = 0
+        self._failed: dict[str, Exception] = {}
+
+    @contextlib.contextmanager
+    def variant(self, name: str) -> Iterator[None]:
+        """Runs one, and keeps its failure."""
+        self._tried += 1
+        try:
+            yield
+        except Exception as error:
+            self._failed[name] = error
+
+    def settle(self) -> None:
+        """Raises where one failed."""
+        for name, error in self._failed.items():
+            raise AssertionError(
+                f"{len(self._failed)} of {self._tried} {self._what} "
+                f"({', '.join(self._failed)}); {name}: {error}"
+            ) from error

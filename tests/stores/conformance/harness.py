@@ -287,3 +287,16 @@ def forall(
         phases=phases,
         suppress_health_check=list(HealthCheck),
     )(given(strategy)(holds))()
+
+
+@contextlib.contextmanager
+def refused(*names: str) -> Iterator[None]:
+    """Raises where what is within does not raise an error that says all of these names."""
+    try:
+        yield
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        missing = [name for name in names if name not in said]
+        assert not missing, f"the error does not name {missing}: {said.splitlines()[0]}"
+    else:
+        raise AssertionError(f"taken without an error about {', '.join(names)}")
