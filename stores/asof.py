@@ -385,4 +385,4 @@ def _interval(
 
 
 def _aware(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
