@@ -1,8 +1,11 @@
 """All cases, by number."""
 
-from tests.stores.conformance import cases_keys, cases_rows, cases_times
+from importlib import import_module
+
 from tests.stores.conformance.cases import CASES
 
-__all__ = ["CASES", "cases_keys", "cases_rows", "cases_times"]
+__all__ = ["CASES"]
 
+for name in ("rows", "times", "keys", "clock", "values"):
+    import_module(f"tests.stores.conformance.cases_{name}")
 CASES.sort(key=lambda case: case.name)

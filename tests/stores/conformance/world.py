@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast import Entity, FeatureView, Field, FileSource
 from feast.type_map import pa_to_feast_value_type
 from feast.types import from_value_type
@@ -87,10 +88,13 @@ class View:
         return from_value_type(pa_to_feast_value_type(str(self.table.schema.field(column).type)))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The table under Feast's names, its times under `event` and `created`."""
+        """The table under Feast's names, its times in UTC under `event` and `created`."""
         return [
             {self.feast_name(name): value for name, value in row.items()}
-            | {"event": row[self.event], "created": row[self.created] if self.created else None}
+            | {
+                "event": _utc(row[self.event]),
+                "created": _utc(row[self.created]) if self.created else None,
+            }
             for row in self.table.to_pylist()
         ]
 
@@ -99,8 +103,16 @@ class View:
         if self.created is None:
             return self
         column = self.table[self.created].cast(US)
-        known = pa.compute.less_equal(column, pa.scalar(time, US)).fill_null(True)
+        known = pc.less_equal(column, pa.scalar(time, US)).fill_null(True)
         return replace(self, table=self.table.filter(known))
+
+
+def _utc(time: Any) -> datetime | None:
+    if time is None:
+        return None
+    if not isinstance(time, datetime):
+        time = datetime(time.year, time.month, time.day)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def table(types: Mapping[str, pa.DataType], *rows: Sequence[Any]) -> pa.Table:
