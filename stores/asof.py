@@ -184,7 +184,7 @@ class AsofOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """The newest row of each key with an event in [start, end], the newest created among those.
 
-        A null is not a key.
+        A null is not a key; without keys there is one row.
         """
         order = [
             timestamp_field,
@@ -199,6 +199,8 @@ class AsofOfflineStore(OfflineStore):
             rows = rows.drop_nulls(join_key_columns).sort(
                 order, nulls_last=False, maintain_order=True
             )
+            if not join_key_columns:
+                return rows.tail(1)
             return rows.unique(join_key_columns, keep="last", maintain_order=True)
 
         return AsofRetrievalJob(compute, full_feature_names=False)
