@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from feast import Entity, FeatureStore
+from feast import FeatureStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.repo_config import RepoConfig
 from feast.type_map import feast_value_type_to_python_type
@@ -53,7 +53,7 @@ class Harness:
         for view in views:
             write(where, view)
         definitions = [view.feature_view(where) for view in views]
-        entities = {e.name: e for d in definitions for e in _entities(d)}
+        entities = {entity.name: entity for view in views for entity in view.entities()}
         with quiet():
             store.apply([*entities.values(), *definitions, *more])
         return store
@@ -166,23 +166,24 @@ class OnlineHarness(Harness):
 
 
 def read_online(
-    store: FeatureStore, features: Any, rows: list[dict[str, Any]], now: datetime, **more: Any
+    store: FeatureStore,
+    features: Any,
+    rows: list[dict[str, Any]],
+    now: datetime,
+    *,
+    names: Sequence[str] | None = None,
+    **more: Any,
 ) -> Values:
-    """Values of get_online_features at a time; what is not PRESENT must be null."""
+    """Values of get_online_features at a time; what is not PRESENT must be null.
+
+    names: the columns that are wanted, by default the features' short names.
+    """
     set_clock(store, now)
     answer = store.get_online_features(features, entity_rows=rows, **more).proto
-    names = list(answer.metadata.feature_names.val)
-    wanted = (
-        [
-            f.replace(":", "__") if more.get("full_feature_names") else f.split(":")[1]
-            for f in features
-        ]
-        if isinstance(features, list)
-        else [name for name in names if name not in rows[0]]
-    )
+    given = list(answer.metadata.feature_names.val)
     columns = []
-    for name in wanted:
-        vector = answer.results[names.index(name)]
+    for name in names or [feature.split(":")[1] for feature in features]:
+        vector = answer.results[given.index(name)]
         values = [feast_value_type_to_python_type(value) for value in vector.values]
         for value, status in zip(values, vector.statuses, strict=True):
             assert status == FieldStatus.PRESENT or value is None, f"{name}: {value} with {status}"
@@ -246,14 +247,6 @@ def quiet() -> Iterator[None]:
     """Without Feast's progress."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
-
-
-def _entities(view: Any) -> list[Entity]:
-    return [
-        Entity(name=name, join_keys=[c.name], value_type=c.dtype.to_value_type())
-        for name, c in zip(view.entities, view.entity_columns, strict=True)
-        if name != "__dummy"
-    ]
 
 
 def _any_created(store: FeatureStore) -> bool:

@@ -28,6 +28,7 @@ class View:
 
     keys, event, created, features are source names; `mapping` leads from them to what Feast calls them.
     path: of the source in the repository, else `<name>.parquet`. relative: Feast is told just that.
+    more: times that are features too.
     """
 
     name: str
@@ -40,6 +41,7 @@ class View:
     types: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
     relative: bool = False
+    more: tuple[str, ...] = ()
 
     def feast_name(self, column: str) -> str:
         """What Feast calls a column of the source."""
@@ -49,24 +51,28 @@ class View:
     def features(self) -> tuple[str, ...]:
         """The source columns that are neither key nor time."""
         other = {*self.keys, self.event, self.created}
-        return tuple(name for name in self.table.column_names if name not in other)
+        return (*(name for name in self.table.column_names if name not in other), *self.more)
 
     def path_in(self, folder: Path) -> Path:
         """Where the table is, in a repository."""
         return folder / (self.path or f"{self.name}.parquet")
 
+    def entities(self) -> list[Entity]:
+        """One of each key."""
+        return [
+            Entity(
+                name=f"entity_{self.feast_name(key)}",
+                join_keys=[self.feast_name(key)],
+                value_type=self._type(key).to_value_type(),
+            )
+            for key in self.keys
+        ]
+
     def feature_view(self, folder: Path) -> FeatureView:
         """The definition for Feast in a repository."""
         return FeatureView(
             name=self.name,
-            entities=[
-                Entity(
-                    name=f"entity_{self.feast_name(key)}",
-                    join_keys=[self.feast_name(key)],
-                    value_type=self._type(key).to_value_type(),
-                )
-                for key in self.keys
-            ],
+            entities=self.entities(),
             ttl=self.ttl,
             schema=[
                 Field(name=self.feast_name(column), dtype=self._type(column))
@@ -75,8 +81,8 @@ class View:
             source=FileSource(
                 name=f"{self.name}_file",
                 path=str(self.path_in(Path()) if self.relative else self.path_in(folder)),
-                timestamp_field=self.event,
-                created_timestamp_column=self.created or "",
+                timestamp_field=self.feast_name(self.event),
+                created_timestamp_column=self.feast_name(self.created) if self.created else "",
                 field_mapping=dict(self.mapping),
             ),
         )
