@@ -26,7 +26,9 @@ def case_23_equal_names(harness: Harness) -> None:
     with variants.variant("a feature named as another view's key"):
         kinds = {"rider_id": pa.int64(), "event": US, "created": US, "driver_id": pa.int64()}
         last = View("last", table(kinds, (7, NOON, NOON, 1)), ("rider_id",))
-        values = _full(harness, [trips((1, NOON, NOON, 5)), last], [{"driver_id": 1, "rider_id": 7}])
+        values = _full(
+            harness, [trips((1, NOON, NOON, 5)), last], [{"driver_id": 1, "rider_id": 7}]
+        )
         assert values == [(5, 1)], f"{values}"
     with variants.variant("the created time as a feature"):
         view = trips((1, NOON, NOON - HOUR, 5), types={"created": UnixTimestamp}, more=("created",))
@@ -51,7 +53,9 @@ def case_24_field_mapping(harness: Harness) -> None:
         "of the times too": {"ts": "event", "made": "created"},
     }.items():
         with variants.variant(name):
-            view = View("trips", rows, ("drv",), event="ts", created="made", mapping=mapping | times)
+            view = View(
+                "trips", rows, ("drv",), event="ts", created="made", mapping=mapping | times
+            )
             assert harness.check([view], asks) == [(5, 0.5), (None, None)]
     variants.settle()
 
@@ -89,7 +93,9 @@ def case_27_no_keys(harness: Harness) -> None:
     kinds = {"event": US, "created": US, "price": pa.int64()}
     prices = View(
         "prices",
-        table(kinds, (NOON - HOUR / 2, NOON - HOUR / 2, 3), (NOON, NOON, 4), (NOON - HOUR, NOON, 2)),
+        table(
+            kinds, (NOON - HOUR / 2, NOON - HOUR / 2, 3), (NOON, NOON, 4), (NOON - HOUR, NOON, 2)
+        ),
         (),
     )
     variants = Variants("requests")
@@ -110,7 +116,11 @@ def _full(
         f"{view.name}:{view.feast_name(f)}" for view in views for f in view.features
     ]
     names = (
-        [f"{p.name_to_use()}__{f.name}" for p in service.feature_view_projections for f in p.features]
+        [
+            f"{p.name_to_use()}__{f.name}"
+            for p in service.feature_view_projections
+            for f in p.features
+        ]
         if service
         else [feature.replace(":", "__") for feature in features]
     )
@@ -119,6 +129,4 @@ def _full(
         return read_online(store, features, rows, NOON, names=names, full_feature_names=True)
     frame = pd.DataFrame(rows).assign(event_timestamp=NOON, n=range(len(rows)))
     found = harness.history(store, frame, features, full=True).to_pylist()
-    return [
-        tuple(row[name] for name in names) for row in sorted(found, key=lambda row: row["n"])
-    ]
+    return [tuple(row[name] for name in names) for row in sorted(found, key=lambda row: row["n"])]

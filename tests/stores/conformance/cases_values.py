@@ -36,7 +36,11 @@ KINDS: dict[str, tuple[pa.DataType, list[Any], Any]] = {
 }
 OFFLINE_ONLY: dict[str, tuple[pa.DataType, list[Any], Any]] = {
     "nested list": (pa.list_(pa.list_(pa.int64())), [[[1], []], []], Array(Array(Int64))),
-    "decimal": (pa.decimal128(20, 3), [decimal.Decimal("1.250"), decimal.Decimal("-9.001")], String),
+    "decimal": (
+        pa.decimal128(20, 3),
+        [decimal.Decimal("1.250"), decimal.Decimal("-9.001")],
+        String,
+    ),
     "json": (pa.large_string(), ['{"a": 1}', "[]"], Json),
     "struct": (pa.struct({"a": pa.int64()}), [{"a": GREAT}, {"a": None}], Struct({"a": Int64})),
     "map": (pa.map_(pa.string(), pa.string()), [[("a", "b")], []], Map),

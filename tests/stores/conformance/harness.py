@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from feast import FeatureStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.repo_config import RepoConfig
@@ -201,7 +200,7 @@ def write(folder: Path, view: View) -> None:
     """The view's table to where its source is."""
     path = view.path_in(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(view.table, path)
+    view.written(path, view.table)
 
 
 def entity_frame(views: Sequence[View], asks: Sequence[Ask]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """A world is what a case needs: views over tables, and what the two loops say of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from feast import Entity, FeatureView, Field, FileSource
 from feast.type_map import pa_to_feast_value_type
 from feast.types import from_value_type
@@ -22,6 +23,10 @@ Ask = Mapping[str, Any]  # join keys, and `at`
 Values = list[tuple[Any, ...]]
 
 
+def _one_file(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path)
+
+
 @dataclass(frozen=True)
 class View:
     """table: columns under their names in the source.
@@ -29,6 +34,7 @@ class View:
     keys, event, created, features are source names; `mapping` leads from them to what Feast calls them.
     path: of the source in the repository, else `<name>.parquet`. relative: Feast is told just that.
     more: times that are features too.
+    written: puts the table where the source is.
     """
 
     name: str
@@ -42,6 +48,7 @@ class View:
     path: str = ""
     relative: bool = False
     more: tuple[str, ...] = ()
+    written: Callable[[Path, pa.Table], None] = _one_file
 
     def feast_name(self, column: str) -> str:
         """What Feast calls a column of the source."""
