@@ -65,7 +65,7 @@ class Harness:
         known: bool = True,
     ) -> Values:
         """The values of all features for each ask, in the asks' order; raises where rows are lost."""
-        store = self.open(views, **self._knowing(known))
+        store = self.open(views, **self.offline_store(as_known_at=known))
         frame = entity_frame(views, asks)
         found = self.history(store, frame, references(views), known=known)
         by_number: dict[int, list[dict[str, Any]]] = {}
@@ -101,8 +101,9 @@ class Harness:
         same(found, expected(views, asks, known=known))
         return found
 
-    def _knowing(self, known: bool) -> dict[str, Any]:
-        return {} if self.stock else {"offline_store": self.offline | {"as_known_at": known}}
+    def offline_store(self, **settings: Any) -> dict[str, Any]:
+        """The configuration with settings that stock stores do not have."""
+        return {} if self.stock else {"offline_store": self.offline | settings}
 
     def _config(self, folder: Path, changes: Mapping[str, Any]) -> RepoConfig:
         return RepoConfig(
