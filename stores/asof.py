@@ -176,7 +176,10 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The newest row of each key with an event in [start, end], the newest created among those."""
+        """The newest row of each key with an event in [start, end], the newest created among those.
+
+        A null is not a key; without keys there is one row.
+        """
         order = [
             timestamp_field,
             *([created_timestamp_column] if created_timestamp_column else []),
@@ -187,7 +190,11 @@ class AsofOfflineStore(OfflineStore):
                 config, data_source, join_key_columns, feature_name_columns, timestamp_field,
                 created_timestamp_column, start_date, end_date,
             )  # fmt: skip
-            rows = rows.sort(order, nulls_last=False, maintain_order=True)
+            rows = rows.drop_nulls(join_key_columns).sort(
+                order, nulls_last=False, maintain_order=True
+            )
+            if not join_key_columns:
+                return rows.tail(1)
             return rows.unique(join_key_columns, keep="last", maintain_order=True)
 
         return AsofRetrievalJob(compute, full_feature_names=False)
@@ -311,4 +318,4 @@ def _interval(
 
 
 def _aware(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

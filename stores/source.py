@@ -1,4 +1,7 @@
-"""Reads and appends to a Parquet `FileSource`: one file, or a folder of files."""
+"""Reads and appends to a Parquet `FileSource`: one file, or a folder of files.
+
+Files of a folder may lack columns of others (null there) and hold narrower numbers.
+"""
 
 import os
 import uuid
@@ -12,6 +15,12 @@ from feast.data_source import DataSource
 
 Unit = Literal["us", "ns"]
 UTC_US = pl.Datetime("us", "UTC")
+_INTEGERS: list[pl.DataType] = [pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64()]
+_FLOATS: list[pl.DataType] = [pl.Float32(), pl.Float64()]
+_TEXTS = (pl.String, pl.Categorical)
+_WIDER = pl.ScanCastOptions(
+    integer_cast="upcast", float_cast="upcast", categorical_to_string="allow"
+)
 
 
 def utc(column: pl.Expr, dtype: pl.DataType, unit: Unit = "us") -> pl.Expr:
@@ -70,8 +79,47 @@ def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
 
 
 def _scan_path(path: Path) -> pl.LazyFrame:
-    pattern = path / "**" / "*.parquet" if path.is_dir() else path
-    return pl.scan_parquet(pattern, hive_partitioning=False)
+    if not path.is_dir():
+        return pl.scan_parquet(path, hive_partitioning=False)
+    files = sorted(path.rglob("*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"{path}: the folder holds no .parquet file")
+    schema = _united(files)
+    if schema is None:
+        return pl.scan_parquet(files, hive_partitioning=False)
+    return pl.scan_parquet(
+        files, hive_partitioning=False, schema=schema, missing_columns="insert",
+        extra_columns="ignore", cast_options=_WIDER,
+    )  # fmt: skip
+
+
+def _united(files: list[Path]) -> pl.Schema | None:
+    """The columns that some file has, in the widest of their types; None where all files agree.
+
+    Raises `ValueError` for a column whose types have no wider one.
+    """
+    united: dict[str, pl.DataType] = {}
+    first = pl.read_parquet_schema(files[0])
+    differ = False
+    for file in files:
+        schema = pl.read_parquet_schema(file)
+        differ = differ or schema != first
+        for name, dtype in schema.items() if differ or file == files[0] else ():
+            united[name] = _wider(united.get(name, dtype), dtype, f"{file}: {name}")
+    return pl.Schema(united) if differ else None
+
+
+def _wider(one: pl.DataType, other: pl.DataType, where: str) -> pl.DataType:
+    if one == other or other == pl.Null:
+        return one
+    if one == pl.Null:
+        return other
+    for kinds in (_INTEGERS, _FLOATS):
+        if one in kinds and other in kinds:
+            return kinds[max(kinds.index(one), kinds.index(other))]
+    if isinstance(one, _TEXTS) and isinstance(other, _TEXTS):
+        return pl.String()
+    raise ValueError(f"{where} is {other}, in an earlier file {one}")
 
 
 def schema_of(path: Path) -> pl.Schema:
