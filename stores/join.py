@@ -72,17 +72,18 @@ def _renamed(
     backwards = {feature: column for column, feature in source.field_mapping.items()}
     rows = scan(config, source)
     schema = rows.collect_schema()
-    created = source.created_timestamp_column
+    event, created = (
+        backwards.get(n, n) for n in (source.timestamp_field, source.created_timestamp_column or "")
+    )
     needed = [
         *(backwards.get(n, n) for n in (*join_keys, *wanted)),
-        source.timestamp_field,
+        event,
         *([created] if created else []),
     ]
     if missing := [n for n in needed if n not in schema]:
         raise ValueError(
             f"{view.name}: its source has no column {missing}; it has {schema.names()}"
         )
-    event = source.timestamp_field
     unit = finest(schema[event], *([schema[created]] if created else []))
     return rows.select(
         *(pl.col(backwards.get(k, k)).alias(key) for k, key in zip(join_keys, keys, strict=True)),
