@@ -6,12 +6,14 @@ Files of a folder may lack columns of others (null there) and hold narrower numb
 import os
 import uuid
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pyarrow as pa
 from feast import FileSource, RepoConfig
 from feast.data_source import DataSource
 
+Unit = Literal["us", "ns"]
 UTC_US = pl.Datetime("us", "UTC")
 _INTEGERS: list[pl.DataType] = [pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64()]
 _FLOATS: list[pl.DataType] = [pl.Float32(), pl.Float64()]
@@ -21,11 +23,43 @@ _WIDER = pl.ScanCastOptions(
 )
 
 
-def utc(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The column as UTC microseconds; a naive time is UTC."""
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return column.cast(UTC_US)
+def utc(column: pl.Expr, dtype: pl.DataType, unit: Unit = "us") -> pl.Expr:
+    """The column as UTC times of a unit; a naive time is UTC, a date its midnight.
+
+    Raises `ValueError` for a column that is neither.
+    """
+    if not isinstance(dtype, pl.Datetime | pl.Date):
+        raise ValueError(f"{column.meta.output_name()}: {dtype}, where a time is expected")
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return column.cast(pl.Datetime(unit, dtype.time_zone)).dt.convert_time_zone("UTC")
+    return column.cast(pl.Datetime(unit)).dt.replace_time_zone("UTC")
+
+
+def exact_utc(times: pl.Series) -> pl.Series:
+    """UTC times: microseconds, or nanoseconds where some time needs them. Texts are read as ISO 8601.
+
+    Raises `ValueError` for a column that holds no times.
+    """
+    if times.dtype == pl.String:
+        read = times.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        if (bad := times.filter(read.is_null() & times.is_not_null())).len():
+            raise ValueError(f"{times.name}: {bad.len()} texts are no time, the first {bad[0]!r}")
+        return read
+    unit = finest(times.dtype)
+    utc_times = times.to_frame().select(utc(pl.col(times.name), times.dtype, unit)).to_series()
+    if unit == "ns" and not (utc_times.to_physical() % 1_000 != 0).any():
+        return utc_times.cast(UTC_US)
+    return utc_times
+
+
+def in_unit(column: pl.Expr, unit: Unit) -> pl.Expr:
+    """UTC times in a unit."""
+    return column.cast(pl.Datetime(unit, "UTC"))
+
+
+def finest(*dtypes: pl.DataType) -> Unit:
+    """ns where one of the times has it, else us: no time is cut."""
+    return "ns" if any(isinstance(d, pl.Datetime) and d.time_unit == "ns" for d in dtypes) else "us"
 
 
 def source_path(config: RepoConfig, source: DataSource) -> Path:
