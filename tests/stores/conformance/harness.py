@@ -5,6 +5,7 @@ import io
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ from tests.stores.conformance.world import (
 )  # fmt: skip
 
 OURS = {"type": "stores.asof.AsofOfflineStore"}
-BATCH_ENGINE = {"type": "local", "backend": "polars"}
+BATCH_ENGINE = (
+    {"type": "stores.engine.BulkComputeEngine"}
+    if find_spec("stores.engine")
+    else {"type": "local", "backend": "polars"}
+)
 LATEST = {"pull_latest_features": True}
 
 
