@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import pyarrow as pa
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key_prefix
 from feast.infra.online_stores.helpers import _mmh3, _redis_key, compute_versioned_name
@@ -34,6 +35,7 @@ from stores.times import (
     micros,
     newer,
     newest,
+    rows_of,
 )  # fmt: skip
 
 _CREATED = struct.Struct("<q")
@@ -72,20 +74,41 @@ class BulkRedisOnlineStore(AgedReads, RedisOnlineStore):
         Newer: a later event time, or an equal one and a later created time (a correction). A reader
         sees an entity's row of a view either before or after.
         """
+        self._write(config, table, data, progress)
+
+    def write_arrow(self, config: RepoConfig, view: FeatureView, rows: pa.Table) -> int:
+        """Writes the rows that are newer than what is stored; the number of keys written.
+
+        rows: the join keys, the features by name, `event_timestamp` (UTC, microseconds, not null) and
+        `created_timestamp` (null: not known). Of several rows of a key the newest counts.
+        """
+        return self._write(config, view, rows_of(view, rows), None)
+
+    def _write(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[Row],
+        progress: Callable[[int], Any] | None,
+    ) -> int:
         client = self._get_client(config.online_store)
         name = _name(config, table)
+        written = 0
         for start in range(0, len(data), _ROWS_A_PIPELINE):
             rows = newest(data[start : start + _ROWS_A_PIPELINE], partial(_key, config))
             stored = _orders(client, name, list(rows))
             with client.pipeline(transaction=False) as pipe:
-                for key, (_, row) in newer(rows, stored).items():
+                wins = newer(rows, stored)
+                for key, (_, row) in wins.items():
                     pipe.hset(key, mapping=_fields(name, row))
                     if config.online_store.key_ttl_seconds:
                         pipe.expire(key, config.online_store.key_ttl_seconds)
                 pipe.execute()
+            written += len(wins)
             _advance(client, config, latest_us(rows))
             if progress:
                 progress(min(_ROWS_A_PIPELINE, len(data) - start))
+        return written
 
     def newest_us(self, config: RepoConfig) -> int | None:
         """Time of the newest row written by this project, in microseconds."""

@@ -18,6 +18,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Literal
 
+import pyarrow as pa
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id, extract_text_and_num
@@ -36,6 +37,7 @@ from stores.times import (
     latest_us,
     newer,
     newest,
+    rows_of,
 )  # fmt: skip
 
 _EXTRA = ("event_us", "created_us", "stock_ts")
@@ -106,16 +108,29 @@ class BulkSqliteOnlineStore(AgedReads, SqliteOnlineStore):
         Newer: a later event time, or an equal one and a later created time (a correction). Older and
         equal rows are left out. A reader sees an entity's row of a view either before or after.
         """
+        self._write(config, table, data)
+        if progress:
+            progress(len(data))
+
+    def write_arrow(self, config: RepoConfig, view: FeatureView, rows: pa.Table) -> int:
+        """Writes the rows that are newer than what is stored; the number of keys written.
+
+        rows: the join keys, the features by name, `event_timestamp` (UTC, microseconds, not null) and
+        `created_timestamp` (null: not known). Of several rows of a key the newest counts.
+        """
+        return self._write(config, view, rows_of(view, rows))
+
+    def _write(self, config: RepoConfig, table: FeatureView, data: list[Row]) -> int:
         rows = newest(data, partial(_key, config))
         connection = self._get_conn(config)
         name = _table(config, table)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             stored = _orders(connection, name, list(rows))
-            connection.executemany(_UPSERT.format(name=_quoted(name)), _cells(newer(rows, stored)))
+            wins = newer(rows, stored)
+            connection.executemany(_UPSERT.format(name=_quoted(name)), _cells(wins))
             _advance(connection, config.project, latest_us(rows))
-        if progress:
-            progress(len(data))
+        return len(wins)
 
     def online_read(
         self,
