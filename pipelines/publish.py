@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +36,23 @@ def fill(store: "FeatureStore", features: Path) -> dict[str, Any]:
     """`publish` into an opened store."""
     apply(store)
     receipt: dict[str, Any] = {}
+    intervals: dict[str, tuple[datetime, datetime]] = {}
     for view in STORED:
         rows = read_view(features, view)
-        if len(rows) and not holds(store, view, rows):
-            with quiet(), contextlib.redirect_stdout(io.StringIO()):
-                store.materialize(rows[EVENT].min(), rows[EVENT].max(), [view.name])  # type: ignore[arg-type]
+        if len(rows):
+            intervals[view.name] = (rows[EVENT].min(), rows[EVENT].max())  # type: ignore[assignment]
+        start, end = intervals.get(view.name, (None, None))
         receipt[view.name] = {
             "rows": len(rows),
             "keys": rows.select(view.keys).n_unique() if len(rows) else 0,
-            "start": rows[EVENT].min().isoformat() if len(rows) else None,  # type: ignore[union-attr]
-            "end": rows[EVENT].max().isoformat() if len(rows) else None,  # type: ignore[union-attr]
+            "start": start and start.isoformat(),
+            "end": end and end.isoformat(),
             "catalog_hash": catalog_hash((view.name,)),
         }
+    if intervals:
+        starts, ends = zip(*intervals.values(), strict=True)
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            store.materialize(min(starts), max(ends), list(intervals))
     return receipt
 
 

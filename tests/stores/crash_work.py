@@ -2,7 +2,6 @@
 
 import random
 import warnings
-from datetime import timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any

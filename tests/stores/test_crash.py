@@ -3,17 +3,13 @@
 import multiprocessing
 import random
 import time
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from feast import FeatureStore
-from feast.protos.feast.core.Registry_pb2 import Registry
 
-from stores.registry import WholeFileRegistryStore, merged
 from tests.stores import crash_work
 from tests.stores.crash_work import (
     applied,
@@ -98,8 +94,9 @@ def test_killed_at_any_point_answers_stay_old_or_new(
     reader.start()
     assert ready.wait(60)
     write_round(tmp_path, 1)
+    process = begun(tmp_path, settings, 1, ["trips", "visits"])
     before = time.monotonic()
-    begun(tmp_path, settings, 1, ["trips", "visits"]).join(60)
+    process.join(60)
     whole = time.monotonic() - before
     draw, killed_within = random.Random(11), 0
     for number in range(2, 2 + KILLS):
