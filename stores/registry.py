@@ -31,7 +31,7 @@ class WholeFileRegistryStore(FileRegistryStore):
     """See the module's docstring."""
 
     def __init__(self, registry_config: RegistryConfig, repo_path: Path) -> None:
-        super().__init__(registry_config, repo_path)  # type: ignore[no-untyped-call]
+        super().__init__(registry_config, repo_path)
         self._read = Registry()
 
     def get_registry_proto(self) -> Registry:

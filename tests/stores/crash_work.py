@@ -78,7 +78,8 @@ def read_all_the_time(
     warnings.simplefilter("ignore")
     store = configured(folder, settings)
     draw, seen = random.Random(5), [0] * DRIVERS
-    reads, wrong = 0, []
+    reads = 0
+    wrong: list[str] = []
     while not stop.is_set() and len(wrong) < 5:
         drivers = [draw.randrange(DRIVERS) for _ in range(20)]
         try:
