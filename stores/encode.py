@@ -11,6 +11,7 @@ from typing import Any
 
 import mmh3
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast.type_map import python_values_to_proto_values
@@ -87,6 +88,32 @@ def encode_values(column: pa.Array | pa.ChunkedArray, feast_type: FeastType) -> 
     if kind is ValueType.BOOL:
         return _fixed(_TAGS[kind], numbers.astype(np.uint8), valid)
     return _binary([_tagged(_TAGS[kind], _varints(numbers), valid)])
+
+
+def value_texts(column: pa.Array | pa.ChunkedArray, feast_type: FeastType) -> list[str | None]:
+    """The words that Feast keeps beside a Value in SQL: of numbers, truths and strings, else None."""
+    cells, kind = _one(column), feast_type.to_value_type()
+    plain = None if pa.types.is_null(cells.type) else _plain(cells, kind)
+    if kind is ValueType.STRING:
+        texts: list[str | None] = [None if t is None else str(t) for t in cells.to_pylist()]
+        return texts
+    if plain is None or kind in (ValueType.BYTES, ValueType.UNIX_TIMESTAMP):
+        return [None] * len(cells)
+    if kind is ValueType.BOOL:
+        return [None if truth is None else str(truth) for truth in plain.to_pylist()]
+    if kind in (ValueType.DOUBLE, ValueType.FLOAT):
+        return _float_texts(plain.cast(pa.float64()))
+    return list(plain.cast(pa.string()).to_pylist())
+
+
+def _float_texts(cells: pa.Array) -> list[str | None]:
+    """As Python writes floats; Polars does so too of those that neither gives an exponent."""
+    numbers = pl.Series(cells).fill_nan(None)
+    texts = numbers.cast(pl.String).to_list()
+    size = numbers.abs()
+    for place in ((size < 1e-3) | (size >= 1e15)).arg_true().to_list():
+        texts[place] = repr(numbers[place])
+    return texts
 
 
 def encode_times(us: NDArray[np.int64]) -> pa.BinaryArray:

@@ -1,7 +1,8 @@
 """Rows to be written online: checked, one a key, and encoded in slices of bounded size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow as pa
 from feast import FeatureView, Field
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.helpers import extract_text_and_num
 from numpy.typing import NDArray
 
-from stores.encode import encode_values, entity_keys
+from stores.encode import encode_values, entity_keys, value_texts
 from stores.errors import StoreError
 from stores.times import BEYOND, Row, newest
 
@@ -24,13 +26,29 @@ _BYTES_A_SLICE = 16 << 20
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows in their stored bytes. created_us: `BEYOND` where it is not known; plain: before encoding."""
+    """Rows in their stored bytes. created_us: `BEYOND` where it is not known."""
 
     keys: pa.BinaryArray
     values: dict[str, pa.BinaryArray]
     event_us: NDArray[np.int64]
     created_us: NDArray[np.int64]
-    plain: dict[str, Sequence[Any]]
+    texts: Callable[[str], list[str | None]]
+
+    def take(self, places: NDArray[np.int64]) -> "Encoded":
+        """The rows at these places, in this order."""
+        some = pa.array(places)
+
+        def texts(feature: str) -> list[str | None]:
+            every = self.texts(feature)
+            return [every[place] for place in places.tolist()]
+
+        return Encoded(
+            keys=self.keys.take(some),
+            values={name: cells.take(some) for name, cells in self.values.items()},
+            event_us=self.event_us[places],
+            created_us=self.created_us[places],
+            texts=texts,
+        )
 
     @property
     def latest_us(self) -> int:
@@ -92,19 +110,18 @@ def slices(view: FeatureView, rows: pa.Table, keys: pa.ChunkedArray) -> Iterator
     size = min(_ROWS_A_SLICE, max(1, _BYTES_A_SLICE * rows.num_rows // max(rows.nbytes, 1)))
     for start in range(0, rows.num_rows, size):
         some = rows.slice(start, size)
-        values, plain = {}, {}
+        values = {}
         for field in view.features:
             try:
                 values[field.name] = encode_values(some[field.name], field.dtype)
             except Exception as error:
                 raise StoreError.at(view.name, field.name, str(error)) from error
-            plain[field.name] = some[field.name]
         yield Encoded(
             keys=pa.concat_arrays(keys.slice(start, size).chunks),
             values=values,
             event_us=times_us(some[EVENT]),
             created_us=times_us(some[CREATED]),
-            plain=plain,
+            texts=partial(_column_texts, view, some),
         )
 
 
@@ -127,7 +144,7 @@ def of_protos(data: Sequence[Row], version: int, project: str | None) -> Iterato
                 },
                 event_us=np.array([order[0] for _, order, _ in some], np.int64),
                 created_us=np.array([order[1] for _, order, _ in some], np.int64),
-                plain=dict(protos),
+                texts=partial(_proto_texts, protos),
             )
 
 
@@ -139,6 +156,15 @@ def times_us(column: pa.ChunkedArray) -> NDArray[np.int64]:
     counts = column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
     found: NDArray[np.int64] = counts.fill_null(BEYOND).to_numpy()
     return found
+
+
+def _column_texts(view: FeatureView, rows: pa.Table, feature: str) -> list[str | None]:
+    kinds = {field.name: field.dtype for field in view.features}
+    return value_texts(rows[feature], kinds[feature])
+
+
+def _proto_texts(protos: dict[str, list[Any]], feature: str) -> list[str | None]:
+    return [extract_text_and_num(value, compute_num=False)[0] for value in protos[feature]]
 
 
 def _key_fields(view: FeatureView) -> list[Field]:

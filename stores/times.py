@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import pyarrow as pa
-from feast import FeatureView, RepoConfig
+from feast import RepoConfig
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.type_map import python_values_to_proto_values
 from google.protobuf.timestamp_pb2 import Timestamp
 
 AgeFrom = Literal["now", "newest"]
@@ -39,38 +37,6 @@ def newest(
         if key not in rows or order >= rows[key][0]:
             rows[key] = (order, row)
     return rows
-
-
-def newer(
-    rows: dict[bytes, tuple[Order, Row]], stored: dict[bytes, Order]
-) -> dict[bytes, tuple[Order, Row]]:
-    """The rows that win over what is stored."""
-    return {key: row for key, row in rows.items() if key not in stored or row[0] > stored[key]}
-
-
-def latest_us(rows: dict[bytes, tuple[Order, Row]]) -> int:
-    """The latest event or created time of all rows, `BEYOND` of none."""
-    return max((max(order) for order, _ in rows.values()), default=BEYOND)
-
-
-def rows_of(view: FeatureView, rows: pa.Table) -> list[Row]:
-    """The rows of an Arrow table as Feast hands them over."""
-    keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
-    named = {field.name: field.dtype.to_value_type() for field in view.features} | keys
-    columns = {
-        name: python_values_to_proto_values(rows[name].to_pylist(), kind)
-        for name, kind in named.items()
-    }
-    events, createds = (rows[c].to_pylist() for c in ("event_timestamp", "created_timestamp"))
-    return [
-        (
-            EntityKey(join_keys=list(keys), entity_values=[columns[key][row] for key in keys]),
-            {field.name: columns[field.name][row] for field in view.features},
-            events[row],
-            createds[row],
-        )
-        for row in range(rows.num_rows)
-    ]
 
 
 def refuse_aged(
