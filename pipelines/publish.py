@@ -36,12 +36,9 @@ def fill(store: "FeatureStore", features: Path) -> dict[str, Any]:
     """`publish` into an opened store."""
     apply(store)
     receipt: dict[str, Any] = {}
-    intervals: dict[str, tuple[datetime, datetime]] = {}
     for view in STORED:
         rows = read_view(features, view)
-        if len(rows):
-            intervals[view.name] = (rows[EVENT].min(), rows[EVENT].max())  # type: ignore[assignment]
-        start, end = intervals.get(view.name, (None, None))
+        start, end = _interval(rows) or (None, None)
         receipt[view.name] = {
             "rows": len(rows),
             "keys": rows.select(view.keys).n_unique() if len(rows) else 0,
@@ -49,11 +46,22 @@ def fill(store: "FeatureStore", features: Path) -> dict[str, Any]:
             "end": end and end.isoformat(),
             "catalog_hash": catalog_hash((view.name,)),
         }
+    intervals = source_intervals(features)
     if intervals:
         starts, ends = zip(*intervals.values(), strict=True)
         with quiet(), contextlib.redirect_stdout(io.StringIO()):
             store.materialize(min(starts), max(ends), list(intervals))
     return receipt
+
+
+def source_intervals(features: Path) -> dict[str, tuple[datetime, datetime]]:
+    """First and last event time of each view that has rows; raises `QosError` as `publish`."""
+    found = {view.name: _interval(read_view(features, view)) for view in STORED}
+    return {name: interval for name, interval in found.items() if interval}
+
+
+def _interval(rows: pl.DataFrame) -> tuple[datetime, datetime] | None:
+    return (rows[EVENT].min(), rows[EVENT].max()) if len(rows) else None  # type: ignore[return-value]
 
 
 def published(features: Path, profile: str, repo: Path = REPO) -> bool:

@@ -27,7 +27,7 @@ from stores.source import UTC_US, scan, utc
 from stores.times import BEYOND, micros
 
 EVENT, CREATED = "event_timestamp", "created_timestamp"
-_ROW = "__row"
+ROW = "__row"
 _TABLE = "CREATE TABLE IF NOT EXISTS watermark (project TEXT, view TEXT, event_us INTEGER, created_us INTEGER, PRIMARY KEY (project, view))"  # noqa: E501
 
 
@@ -83,11 +83,11 @@ def source_rows(config: RepoConfig, view: FeatureView) -> pl.LazyFrame:
         raise ValueError(
             f"{view.name}: its source has no column {missing}; it has {schema.names()}"
         )
-    if taken := {EVENT, CREATED, _ROW} & {*keys, *features}:
+    if taken := {EVENT, CREATED, ROW} & {*keys, *features}:
         raise ValueError(f"{view.name}: {sorted(taken)} cannot name a key or a feature")
     dummy = [] if keys else [pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID)]
-    return rows.with_row_index(_ROW).select(
-        _ROW,
+    return rows.with_row_index(ROW).select(
+        ROW,
         *dummy,
         *(pl.col(column).alias(name) for name, column in (keys | features).items()),
         utc(pl.col(event), schema[event]).alias(EVENT),
@@ -114,14 +114,12 @@ def pull(
     if arrived_from is not None:
         read |= pl.col(CREATED) >= _literal(arrived_from)
     times = (
-        rows.select(_ROW, *keys, EVENT, CREATED)
+        rows.select(ROW, *keys, EVENT, CREATED)
         .filter(pl.col(EVENT) <= _literal(micros(end)), read)
         .drop_nulls([*keys, EVENT])
         .collect(engine="streaming")
     )
-    winners = (
-        times.sort(EVENT, CREATED, _ROW, nulls_last=False).unique(keys, keep="last").sort(_ROW)
-    )
+    winners = times.sort(EVENT, CREATED, ROW, nulls_last=False).unique(keys, keep="last").sort(ROW)
     return Pull(
         rows,
         winners,
@@ -136,14 +134,14 @@ def batches(pulled: Pull, size: int) -> Iterator[pa.Table]:
     Raises `RuntimeError` where the source changed since it was pulled.
     """
     found = 0
-    picked = pulled.rows.filter(pl.col(_ROW).is_in(pulled.winners[_ROW].implode()))
+    picked = pulled.rows.filter(pl.col(ROW).is_in(pulled.winners[ROW].implode()))
     for batch in picked.collect_batches(chunk_size=size, maintain_order=True):
         for part in batch.iter_slices(size):
             expected = pulled.winners.slice(found, len(part))
             if not part.select(expected.columns).equals(expected):
                 raise RuntimeError("the source changed while it was read; run again")
             found += len(part)
-            yield part.drop(_ROW).to_arrow(compat_level=pl.CompatLevel.oldest())
+            yield part.drop(ROW).to_arrow(compat_level=pl.CompatLevel.oldest())
     if found != len(pulled.winners):
         raise RuntimeError("the source lost rows while it was read; run again")
 

@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-from feast import FeatureView
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.compute_engines.local.compute import LocalComputeEngine
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
@@ -26,6 +25,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from stores.arrival import (
     CREATED,
     EVENT,
+    Pull,
     Watermark,
     advance_watermark,
     batches,
@@ -96,13 +96,11 @@ class BulkComputeEngine(LocalComputeEngine):
                 f"{type(self).__name__} cannot write to {type(store).__name__}: it has no "
                 "write_arrow(config, view, rows)"
             )
-        stored = read_watermark(store, config, view)
-        start, end = first_event(task, stored), make_tzaware(task.end_time)
         if isinstance(self.offline_store, AsofOfflineStore):
-            pulled = pull(config, view, start, end, stored.created_us if stored else None)
+            pulled = self.pulled(task)
             total, parts, mark = len(pulled.winners), batches(pulled, self.batch_rows), pulled.mark
         else:
-            table = self._pulled_by_feast(view, start, end)
+            table = self._pulled_by_feast(task)
             total, parts, mark = table.num_rows, self._slices(table), None
         written = 0
         with tqdm(total=total, ncols=100, delay=_SILENT_S, desc=view.name) as progress:
@@ -113,8 +111,17 @@ class BulkComputeEngine(LocalComputeEngine):
             advance_watermark(store, config, view, mark)
         return written
 
-    def _pulled_by_feast(self, view: FeatureView, start: datetime, end: datetime) -> pa.Table:
+    def pulled(self, task: MaterializationTask) -> Pull:
+        """What `fill` reads, before it writes; the offline store must be ours."""
+        view = task.feature_view
+        stored = read_watermark(self.online_store, self.repo_config, view)
+        arrived = stored.created_us if stored else None
+        start, end = first_event(task, stored), make_tzaware(task.end_time)
+        return pull(self.repo_config, view, start, end, arrived)
+
+    def _pulled_by_feast(self, task: MaterializationTask) -> pa.Table:
         """The newest row of each key, by names, from an offline store that is not ours."""
+        view = task.feature_view
         keys, features, event, created = columns_of(view)
         columns, source = keys | features, view.batch_source
         assert source is not None
@@ -125,8 +132,8 @@ class BulkComputeEngine(LocalComputeEngine):
             feature_name_columns=list(features.values()),
             timestamp_field=event,
             created_timestamp_column=created,
-            start_date=start,
-            end_date=end,
+            start_date=make_tzaware(task.start_time),
+            end_date=make_tzaware(task.end_time),
         ).to_arrow()
         time = pa.timestamp("us", "UTC")
         no_time = pa.nulls(table.num_rows, time)
