@@ -177,9 +177,8 @@ def advance_watermark(store: Any, config: RepoConfig, view: FeatureView, mark: W
         )
 
 
-def forget_watermarks(store: Any, config: RepoConfig, views: Sequence[Any]) -> None:
+def forget_watermarks(store: Any, config: RepoConfig, names: Sequence[str]) -> None:
     """Removes the watermarks of views that are taken down."""
-    names = [view.name for view in views]
     if not names:
         return
     if isinstance(store, RedisOnlineStore):
@@ -191,6 +190,18 @@ def forget_watermarks(store: Any, config: RepoConfig, views: Sequence[Any]) -> N
                 "DELETE FROM watermark WHERE project = ? AND view = ?",
                 [(config.project, name) for name in names],
             )
+
+
+def watermarked_views(store: Any, config: RepoConfig) -> list[str]:
+    """The views of this project that have a watermark."""
+    if isinstance(store, RedisOnlineStore):
+        names = store._get_client(config.online_store).hkeys(_redis_key(config))
+        return [name.decode() for name in names]
+    assert isinstance(store, SqliteOnlineStore)
+    connection = store._get_conn(config)
+    connection.execute(_TABLE)
+    found = connection.execute("SELECT view FROM watermark WHERE project = ?", (config.project,))
+    return [name for (name,) in found]
 
 
 def _redis_key(config: RepoConfig) -> str:

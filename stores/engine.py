@@ -67,11 +67,11 @@ class BulkComputeEngine(LocalComputeEngine):
         self, project: str, views_to_delete: Sequence[Any], *kept: Any, **named: Any
     ) -> None:
         """Forgets how far deleted views had been read."""
-        forget_watermarks(self.online_store, self.repo_config, views_to_delete)
+        forget_watermarks(self.online_store, self.repo_config, [v.name for v in views_to_delete])
 
     def teardown_infra(self, project: str, fvs: Sequence[Any], entities: Sequence[Any]) -> None:
         """Forgets how far the views had been read."""
-        forget_watermarks(self.online_store, self.repo_config, fvs)
+        forget_watermarks(self.online_store, self.repo_config, [view.name for view in fvs])
 
     def _materialize_one(
         self, registry: BaseRegistry, task: MaterializationTask, **kwargs: Any
