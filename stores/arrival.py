@@ -23,7 +23,7 @@ from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 
-from stores.source import UTC_US, scan, utc
+from stores.source import UTC_US, finest, in_unit, scan, utc
 from stores.times import BEYOND, micros
 
 EVENT, CREATED = "event_timestamp", "created_timestamp"
@@ -85,13 +85,16 @@ def source_rows(config: RepoConfig, view: FeatureView) -> pl.LazyFrame:
         )
     if taken := {EVENT, CREATED, ROW} & {*keys, *features}:
         raise ValueError(f"{view.name}: {sorted(taken)} cannot name a key or a feature")
+    unit = finest(schema[event], *([schema[created]] if created else []))
     dummy = [] if keys else [pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID)]
     return rows.with_row_index(ROW).select(
         ROW,
         *dummy,
         *(pl.col(column).alias(name) for name, column in (keys | features).items()),
-        utc(pl.col(event), schema[event]).alias(EVENT),
-        (utc(pl.col(created), schema[created]) if created else pl.lit(None, UTC_US)).alias(CREATED),
+        utc(pl.col(event), schema[event], unit).alias(EVENT),
+        (
+            utc(pl.col(created), schema[created], unit) if created else pl.lit(None, UTC_US)
+        ).alias(CREATED),
     )
 
 
@@ -141,7 +144,8 @@ def batches(pulled: Pull, size: int) -> Iterator[pa.Table]:
             if not part.select(expected.columns).equals(expected):
                 raise RuntimeError("the source changed while it was read; run again")
             found += len(part)
-            yield part.drop(ROW).to_arrow(compat_level=pl.CompatLevel.oldest())
+            times = (in_unit(pl.col(name), "us") for name in (EVENT, CREATED))
+            yield part.drop(ROW).with_columns(times).to_arrow(compat_level=pl.CompatLevel.oldest())
     if found != len(pulled.winners):
         raise RuntimeError("the source lost rows while it was read; run again")
 

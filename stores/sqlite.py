@@ -51,6 +51,7 @@ _KEYS_A_QUERY = 500
 _FEATURES_A_STATEMENT = 200
 _BUSY_MS = 30_000
 _CACHE_KB = 32_768
+_PAGES_A_CHECKPOINT = 8_000
 
 
 class BulkSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
@@ -218,6 +219,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
         "journal_mode = WAL",
         "synchronous = NORMAL",
         f"cache_size = -{_CACHE_KB}",
+        f"wal_autocheckpoint = {_PAGES_A_CHECKPOINT}",
     ):
         connection.execute(f"PRAGMA {setting}")
 

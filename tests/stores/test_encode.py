@@ -9,15 +9,16 @@ import pyarrow as pa
 import pytest
 from feast import types
 from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import _mmh3
+from feast.infra.online_stores.helpers import _mmh3, extract_text_and_num
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import python_values_to_proto_values
 from feast.types import FeastType
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stores.encode import encode_times, encode_values, entity_keys, field_hash
+from stores.encode import encode_times, encode_values, entity_keys, field_hash, value_texts
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, -1, 127, 128, 2**62])
@@ -42,6 +43,11 @@ KINDS: dict[str, tuple[FeastType, pa.DataType, st.SearchStrategy[Any]]] = {
     "words": (types.Array(types.String), pa.list_(pa.string()), st.lists(st.text())),
     "json": (types.Json, pa.string(), st.sampled_from(["{}", '{"a": [1, null]}'])),
     "number as text": (types.String, pa.int64(), INT64),
+}
+
+EDGES: dict[str, st.SearchStrategy[Any]] = dict.fromkeys(KINDS, st.none()) | {
+    "double": st.floats(-7, 18).map(lambda exponent: 10.0**exponent)
+    | st.integers(-6, 17).map(lambda exponent: 10.0**exponent)
 }
 
 
@@ -155,3 +161,13 @@ def test_a_wrong_key_is_refused(cells: pa.Array, kind: FeastType, message: str) 
 @given(view=st.text(), feature=st.text())
 def test_field_hashes_equal_feasts(view: str, feature: str) -> None:
     assert field_hash(view, feature) == _mmh3(f"{view}:{feature}")
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+def test_words_equal_feasts(name: str, data: st.DataObject) -> None:
+    kind, held, values = KINDS[name]
+    cells = pa.array(data.draw(st.lists(st.none() | values | EDGES[name], max_size=12)), held)
+    stored = [Value.FromString(value) for value in by_feast(cells, kind)]
+    expected = [extract_text_and_num(value, compute_num=False)[0] for value in stored]
+    assert value_texts(cells, kind) == expected
