@@ -92,9 +92,9 @@ def source_rows(config: RepoConfig, view: FeatureView) -> pl.LazyFrame:
         *dummy,
         *(pl.col(column).alias(name) for name, column in (keys | features).items()),
         utc(pl.col(event), schema[event], unit).alias(EVENT),
-        (
-            utc(pl.col(created), schema[created], unit) if created else pl.lit(None, UTC_US)
-        ).alias(CREATED),
+        (utc(pl.col(created), schema[created], unit) if created else pl.lit(None, UTC_US)).alias(
+            CREATED
+        ),
     )
 
 
