@@ -1,7 +1,6 @@
 """One side of the materialisation benchmark: `python -m benchmarks.materialize_side`."""
 
 import json
-import resource
 import socket
 import sqlite3
 import sys
@@ -17,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import redis
 
+from benchmarks.results_file import peak_gb
+
 BATCH = 50_000
 START_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 _TIME = pa.timestamp("us", tz="UTC")
@@ -25,7 +26,7 @@ _TIME = pa.timestamp("us", tz="UTC")
 def measure(
     store: str, side: str, folder: Path, address: str, keys: int, views: int, features: int
 ) -> dict[str, Any]:
-    """{rows, keys, written, seconds, peak_gb, server_cpu_s, checks}.
+    """{rows, keys, written, seconds, peak_gb, client_cpu_s, server_cpu_s, checks}.
 
     checks: event time and bytes of every feature of the first keys, as they are stored.
     """
@@ -33,30 +34,30 @@ def measure(
     found = [feast_store.get_feature_view(f"view_{number}") for number in range(views)]
     online, config = feast_store._get_provider().online_store, feast_store.config
     cpu_before = _server_cpu_s(address)
-    seconds, written = 0.0, 0
+    seconds, client_cpu_s, written = 0.0, 0.0, 0
     for number, view in enumerate(found):
         for rows in _batches(keys, features, number):
             if side == "ours":
-                started = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 written += online.write_arrow(config, view, rows)
             elif side == "feast":
-                started = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 _by_feast(online, config, view, rows)
                 written += rows.num_rows
             elif store == "redis":
                 streams = _streams(config, view, rows)
-                started = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 written += _send(address, streams)
             else:
                 cells = _cells(config, view, rows)
-                started = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 written += _insert(online, config, view, cells)
-            seconds += time.perf_counter() - started
+            seconds += time.perf_counter() - started[0]
+            client_cpu_s += time.process_time() - started[1]
     cpu = _server_cpu_s(address) - cpu_before
     checks = _read(online, config, found, min(keys, 50))
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     measured = {"rows": keys * views, "keys": keys, "written": written, "seconds": seconds}
-    measured |= {"peak_gb": peak_gb, "server_cpu_s": cpu}
+    measured |= {"peak_gb": peak_gb(), "server_cpu_s": cpu, "client_cpu_s": client_cpu_s}
     return measured | {"checks": checks}
 
 
