@@ -9,6 +9,9 @@ have read. It lives in the online store, beside the rows that it speaks of (an e
 and moves only after the last row of a run has been written, never beyond what was read and never beyond
 the clock: an end date or a row in the future holds nothing back later. An incremental run starts at the
 watermark's event time where that is before Feast's start.
+
+What reaches the source with a created time before the watermark, that is later than it says, is not
+seen by its arrival; a run over an interval that holds its event time loads it.
 """
 
 from collections.abc import Iterator, Sequence
