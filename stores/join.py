@@ -17,7 +17,7 @@ from stores.kernel import CREATED, TIME, point_in_time
 from stores.source import finest, in_unit, scan, utc
 
 FEW_KEYS = 1_000
-_KERNEL_BYTES = 112  # of a feature row within the join: keys, times, orders
+_KERNEL_BYTES = 136  # of a feature row within the join: keys, times, orders
 _ASK_BYTES = 160  # of an entity row
 _LEAST_BATCH = 500_000
 _SAMPLE = 1_000
