@@ -128,7 +128,9 @@ MOMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     histories=st.lists(
         st.lists(st.tuples(MOMENTS, st.none() | MOMENTS), min_size=4, max_size=4),
