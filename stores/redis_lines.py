@@ -112,6 +112,8 @@ class Asking(Protocol):
 
     def close(self) -> None: ...
 
+    async def close_async(self) -> None: ...
+
 
 @dataclass(frozen=True)
 class Group:
@@ -379,13 +381,16 @@ class RedisLines:
             free.release()
 
     def close(self) -> None:
-        """Closes the idle connections of all threads, and of loops that still run."""
+        """Closes the idle connections of threads."""
         self._drop_idle()
-        for loop, idle, _ in list(self._loops.values()):
-            while idle and not loop.is_closed():
-                with suppress(RuntimeError):
-                    loop.call_soon_threadsafe(idle.pop().close)
-        self._loops.clear()
+
+    async def close_async(self) -> None:
+        """Closes the idle connections of threads and of the running event loop."""
+        self._drop_idle()
+        idle, _ = self._of_loop()
+        while idle:
+            idle.pop().close()
+        await asyncio.sleep(0)
 
     def _line(self, deadline: float) -> _Line:
         try:
@@ -443,6 +448,9 @@ class ClusterAsking:
         return await asyncio.to_thread(self.fetch, groups, clock)
 
     def close(self) -> None:
+        """Nothing: the client is the store's."""
+
+    async def close_async(self) -> None:
         """Nothing: the client is the store's."""
 
 
