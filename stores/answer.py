@@ -109,7 +109,7 @@ class Answer:
 
         PRESENT 1 (of a stored null and of a computed feature too), NOT_FOUND 3, OUTSIDE_MAX_AGE 4.
         """
-        found = self.view_status.take(self.plan.view_places, axis=1)
+        found: Statuses = self.view_status.take(self.plan.view_places, axis=1)
         if self.absent is not None:
             stored = self.plan.stored_places
             found[:, stored >= 0] = np.where(
@@ -120,14 +120,16 @@ class Answer:
     @cached_property
     def event_us(self) -> Ints:
         """int64, n x f: microseconds since 1970; 0 where not found or computed."""
-        return self.view_us.take(self.plan.view_places, axis=1)
+        found: Ints = self.view_us.take(self.plan.view_places, axis=1)
+        return found
 
     @cached_property
     def age_s(self) -> Floats:
         """float64, n x f: seconds from the event to the clock; NaN where there is no event."""
         age = (self.clock_us - self.view_us) / 1e6
         age[self.view_us == 0] = np.nan
-        return age.take(self.plan.view_places, axis=1)
+        found: Floats = age.take(self.plan.view_places, axis=1)
+        return found
 
     @cached_property
     def matrix(self) -> Floats:

@@ -102,17 +102,22 @@ class Plan:
         )
 
     @cached_property
+    def columns_of(self) -> tuple[tuple[Column, ...], ...]:
+        """The stored features of each entity, view by view."""
+        return tuple(tuple(c for view in views for c in view.columns) for views in self.views_of)
+
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """How many stored features each entity has."""
-        return tuple(sum(len(view.columns) for view in views) for views in self.views_of)
+        return tuple(len(columns) for columns in self.columns_of)
 
     @cached_property
     def homes(self) -> dict[str, tuple[int, int]]:
         """A stored feature's entity and its place among the entity's features."""
         return {
             column.name: (entity, place)
-            for entity, views in enumerate(self.views_of)
-            for place, column in enumerate(c for view in views for c in view.columns)
+            for entity, columns in enumerate(self.columns_of)
+            for place, column in enumerate(columns)
         }
 
     @cached_property
@@ -145,21 +150,19 @@ class Plan:
     def computed_types(self) -> dict[str, FeastType]:
         """The types of the features of the on-demand views, by their answered names."""
         return {
-            _output_name(
-                f"{view.projection.name_to_use()}:{field.name}", self.full_names
-            ): field.dtype
+            _output_name(f"{title_of(view)}:{field.name}", self.full_names): field.dtype
             for view in self.transforms
             for field in view.features
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what was compiled: changes with any definition that a read depends on."""
         functions = [str(view.to_proto().spec) for view in self.transforms]
         facts = (self.project, self.names, self.keys, self.views, self.request, self.refs)
         return hashlib.sha256(repr((facts, functions)).encode()).hexdigest()
 
-    @property
+    @cached_property
     def asked(self) -> tuple[str, ...]:
         """The columns that a request must bring: join keys, then request data."""
         keys = [name for key in self.keys for name in key.asked if name != DUMMY_ENTITY_ID]
@@ -183,7 +186,7 @@ def compile_features(
     for view, wanted in grouped:
         key = _key_plan(view, entities)
         place = keys.setdefault(key, len(keys))
-        title = view.projection.name_to_use()
+        title = title_of(view)
         wanted = sorted(wanted, key=lambda f: (order.get(f"{title}:{f}", len(order)), f))
         views.append(_view_plan(store, view, wanted, place, full_feature_names))
     for view in on_demand:
@@ -213,6 +216,11 @@ def field_hash(view: str, feature: str) -> bytes:
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 
+def title_of(view: Any) -> str:
+    """What requests call a view: its alias, else its name, with the version asked for."""
+    return str(view.projection.name_to_use())
+
+
 def _output_name(ref: str, full: bool) -> str:
     view, version, feature = _parse_feature_ref(ref)
     if not full:
@@ -223,7 +231,7 @@ def _output_name(ref: str, full: bool) -> str:
 def _view_plan(
     store: FeatureStore, view: FeatureView, wanted: Sequence[str], key: int, full: bool
 ) -> ViewPlan:
-    title = view.projection.name_to_use()
+    title = title_of(view)
     types = {field.name: field.dtype for field in [*view.features, *view.projection.features]}
     versioned = store.config.registry.enable_online_feature_view_versioning
     ttl = getattr(view, "ttl", None)

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from stores.answer import Block, Computed
-from stores.compiled import BadRequest, Plan
+from stores.compiled import BadRequest, Plan, title_of
 
 
 def computed(
@@ -21,13 +21,13 @@ def computed(
     stored = {name: blocks[block].values(place) for name, (block, place) in plan.homes.items()}
     found: dict[str, Computed] = {}
     for view in plan.transforms:
-        declared = {p.name_to_use() for p in view.source_feature_view_projections.values()}
+        declared = {str(p.name_to_use()) for p in view.source_feature_view_projections.values()}
         inputs = given | {n: values for n, values in stored.items() if views[n] in declared}
         if view.mode == "python":
             made: Any = view.transform_dict(inputs)
         else:
             made = view.transform_arrow(pa.table(inputs), plan.full_names).to_pydict()
-        title = view.projection.name_to_use()
+        title = title_of(view)
         for field in view.features:
             name = f"{title}__{field.name}" if plan.full_names else field.name
             if name not in plan.names:

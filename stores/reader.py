@@ -9,7 +9,7 @@ Answers are those of Feast's `get_online_features` on the stores of this package
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from feast import FeatureStore
@@ -21,8 +21,9 @@ from stores.compiled import BadRequest, ViewPlan, compile_features
 from stores.decode import Cell, UnreadableValue
 from stores.fetched import Fetch, Keys, Raw, unique
 from stores.on_demand import computed
-from stores.redis_lines import Limits, OnlineStoreAway, OnlineStoreRefuses, asking
+from stores.redis_ask import asking
 from stores.redis_read import RedisFetch
+from stores.redis_server import Limits, OnlineStoreAway, OnlineStoreRefuses
 from stores.sqlite_read import SqliteFetch, SqliteTables
 
 __all__ = [
@@ -52,7 +53,7 @@ class OnlineReader:
         self._newest = getattr(config, "age_from", "now") == "newest"
         online = store._get_provider().online_store
         if isinstance(online, RedisOnlineStore):
-            self._fetch: Fetch = RedisFetch(self.plan, asking(online, config, limits), self._newest)
+            self._fetch: Fetch = RedisFetch(self.plan, asking(config, limits), self._newest)
         elif isinstance(online, SqliteOnlineStore):
             path = SqliteOnlineStore._get_db_path(store.config)
             self._fetch = SqliteFetch(self.plan, SqliteTables(path), self._newest)
@@ -95,6 +96,12 @@ class OnlineReader:
         """Closes the idle connections of threads and of the running event loop."""
         await self._fetch.close_async()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _keys(self, entities: Mapping[str, Sequence[Any]]) -> tuple[int, list[Keys]]:
         missing = [name for name in self.plan.asked if name not in entities]
         if missing:
@@ -114,7 +121,9 @@ class OnlineReader:
         clock_us = time.time_ns() // 1000 if clock is None else clock
         plan = self.plan
         blocks, statuses, times, absent = [], [], [], []
-        for raw, views, ttls in zip(raws, plan.views_of, self._ttls, strict=True):
+        for raw, views, columns, ttls in zip(
+            raws, plan.views_of, plan.columns_of, self._ttls, strict=True
+        ):
             status = np.where(raw.found, np.uint8(PRESENT), np.uint8(NOT_FOUND))
             if self._enforce:
                 aged = raw.found & (raw.time_us < clock_us - ttls)
@@ -122,7 +131,6 @@ class OnlineReader:
                     status[aged] = OUTSIDE_MAX_AGE
                     _blank(raw.cells, aged, views)
             place = raw.keys.place
-            columns = tuple(column for view in views for column in view.columns)
             blocks.append(Block(columns, raw.keys.unique, raw.cells, place))
             statuses.append(spread(status, place))
             times.append(spread(raw.time_us, place))

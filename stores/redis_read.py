@@ -15,7 +15,8 @@ from stores.answer import Ints, read_cell
 from stores.compiled import Plan, field_hash
 from stores.decode import Cell, UnreadableValue
 from stores.fetched import Fetch, Keys, Raw
-from stores.redis_lines import Asking, Group, resp_tail
+from stores.redis_ask import Asking
+from stores.redis_server import Group, resp_tail
 
 
 class RedisFetch(Fetch):

@@ -11,7 +11,7 @@ import numpy as np
 from stores.compiled import Plan, ViewPlan
 from stores.decode import Cell
 from stores.fetched import Fetch, Keys, Raw
-from stores.redis_lines import OnlineStoreAway
+from stores.redis_server import OnlineStoreAway
 from stores.times import micros
 
 _KEYS_A_QUERY = 500
