@@ -136,7 +136,10 @@ def asking(config: Any, limits: Limits) -> Asking:
 
         def master() -> Server:
             sentinel = sentinel_of(places, socket_timeout=limits.connect_s)
-            return server_at(*sentinel.discover_master(config.sentinel_master))
+            try:
+                return server_at(*sentinel.discover_master(config.sentinel_master))
+            except exceptions.RedisError as why:
+                raise ConnectionError(f"no sentinel names a master: {why}") from None
 
         return ServerAsking(master, f"{config.sentinel_master} of {names}", limits)
     server = server_at(nodes[0]["host"], int(nodes[0]["port"]))
