@@ -52,8 +52,9 @@ def number(data: Cell) -> float | int | None:
             value |= (byte & 127) << shift
             shift += 7
         else:
-            if len(data) > 1 and data[-1] < 128:
-                return value | data[-1] << shift
+            value |= (data[-1] & 127) << shift
+            if len(data) > 1 and data[-1] < 128 and (tag == INT64 or value < 1 << 31):
+                return value
     found = message(data)
     which = found.WhichOneof("val")
     if which == "null_val":

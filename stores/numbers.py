@@ -45,6 +45,7 @@ def matrix(rows: Sequence[Sequence[Cell]], width: int) -> Floats:
         places = np.flatnonzero(whole)
         values, right = _varints(data, starts[places] + 1, sizes[places] - 1)
         right &= (tags[places] != BOOL) | (values < 2)
+        right &= (tags[places] != INT32) | (values < 1 << 31)
         found[places] = values
         rest &= ~floats
         rest[places[right]] = False

@@ -68,9 +68,11 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path, "--requirepass", PASSWORD)
-    made.start(PASSWORD)
-    yield made
-    made.kill()
+    try:
+        made.start(PASSWORD)
+        yield made
+    finally:
+        made.kill()
 
 
 @pytest.fixture
@@ -87,9 +89,13 @@ def open_on(folder: Path, address: str, **settings: Any) -> FeatureStore:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Low enough for the second port of a cluster's node, 10,000 above."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
 
 
 async def read_once(reader: OnlineReader, drivers: list[int]) -> Any:
@@ -132,6 +138,32 @@ def test_a_killed_redis_is_away_and_found_again(
             server.kill()
             server.start(PASSWORD)
             assert await count() is None  # the dead connection is replaced unnoticed
+            await reader.close_async()
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_dead_connections_cost_one_attempt_together(
+    server: Server, tmp_path: Path, in_a_loop: bool
+) -> None:
+    store = open_on(tmp_path, f"127.0.0.1:{server.port},password={PASSWORD}")
+    asked = {"driver_id": [1]}
+
+    async def live() -> None:
+        with open_reader(store, REFS, limits=Limits(connections=4, attempts=2)) as reader:
+            lines: Any = reader._fetch
+            with ThreadPoolExecutor(4) as pool:
+                idle = lines.asking._lines._idle
+                while not in_a_loop and len(idle) < 3:
+                    for done in [pool.submit(reader.read, asked) for _ in range(20)]:
+                        done.result()
+            if in_a_loop:
+                await asyncio.gather(*(reader.read_async(asked) for _ in range(4)))
+            server.kill()
+            server.start(PASSWORD)
+            answer = await reader.read_async(asked) if in_a_loop else reader.read(asked)
+            assert answer.status.tolist() == [[3, 3]]
             await reader.close_async()
 
     asyncio.run(live())
@@ -307,8 +339,8 @@ def test_busy_connections_are_said_so(shared: tuple[FeatureStore, redis.Redis]) 
 
 def test_a_cluster_answers_as_one_server(tmp_path: Path) -> None:
     server = Server(tmp_path, "--cluster-enabled", "yes")
-    server.start()
     try:
+        server.start()
         with redis.Redis(port=server.port) as client:
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
             deadline = time.monotonic() + 20
