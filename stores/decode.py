@@ -44,16 +44,16 @@ def number(data: Cell) -> float | int | None:
         return float(_FLOAT(data, 1)[0])
     if tag == BOOL and len(data) == 2 and data[1] < 2:
         return data[1]
-    if (tag == INT64 or tag == INT32) and len(data) <= 9:
-        value, shift = 0, 0
-        for byte in data[1:-1]:
+    if (tag == INT64 or tag == INT32) and 2 <= len(data) <= 9 and data[-1] < 128:
+        value, shift = data[-1], 7 * (len(data) - 2)
+        value <<= shift
+        for byte in data[-2:0:-1]:
             if byte < 128:
                 break
+            shift -= 7
             value |= (byte & 127) << shift
-            shift += 7
         else:
-            value |= (data[-1] & 127) << shift
-            if len(data) > 1 and data[-1] < 128 and (tag == INT64 or value < 1 << 31):
+            if tag == INT64 or value < 1 << 31:
                 return value
     found = message(data)
     which = found.WhichOneof("val")
