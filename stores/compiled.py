@@ -22,6 +22,7 @@ from feast.utils import _get_online_request_context, _parse_feature_ref
 from stores.decode import NUMERIC
 
 _MICROSECOND = timedelta(microseconds=1)
+_TIMES = 2  # fields of a view beside its features: event and created time
 _HEAD = struct.Struct("<II")
 _INT64 = struct.Struct("<IIq")
 _INT32 = struct.Struct("<IIi")
@@ -100,7 +101,10 @@ class KeyPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled read. names, refs: the answer's features in the service's order."""
+    """A compiled read. names, refs: the answer's features in the service's order.
+
+    held: how many fields the registry's views keep under each entity's key, times included.
+    """
 
     project: str
     names: tuple[str, ...]
@@ -110,6 +114,7 @@ class Plan:
     transforms: tuple[OnDemandFeatureView, ...]
     refs: tuple[str, ...]
     full_names: bool
+    held: tuple[int, ...]
 
     @cached_property
     def views_of(self) -> tuple[tuple[ViewPlan, ...], ...]:
@@ -266,6 +271,7 @@ def compile_features(
         transforms=transforms,
         refs=tuple(_canonical(ref) for ref in refs),
         full_names=full_feature_names,
+        held=tuple(_held(store, key.join_keys, entities) for key in keys),
     )
 
 
@@ -323,13 +329,26 @@ def _view_plan(
     )
 
 
-def _key_plan(view: FeatureView, entities: Mapping[str, Any]) -> KeyPlan:
-    kinds = {field.name: field.dtype.to_value_type().name for field in view.entity_columns}
+def _held(store: FeatureStore, join_keys: tuple[str, ...], entities: Mapping[str, Any]) -> int:
+    views = store.registry.list_all_feature_views(store.project, allow_cache=True)
+    return sum(
+        len(view.features) + _TIMES
+        for view in views
+        if hasattr(view, "entities") and _join_keys(view, entities) == join_keys
+    )
+
+
+def _join_keys(view: Any, entities: Mapping[str, Any]) -> tuple[str, ...]:
     names = [
         DUMMY_ENTITY_ID if entity not in entities else entities[entity].join_key
-        for entity in view.entities
+        for entity in view.entities or []
     ]
-    join_keys = tuple(sorted(names or [DUMMY_ENTITY_ID]))
+    return tuple(sorted(names or [DUMMY_ENTITY_ID]))
+
+
+def _key_plan(view: FeatureView, entities: Mapping[str, Any]) -> KeyPlan:
+    kinds = {field.name: field.dtype.to_value_type().name for field in view.entity_columns}
+    join_keys = _join_keys(view, entities)
     for name in join_keys:
         kinds.setdefault(name, "STRING")
         if kinds[name] not in _ENCODERS:

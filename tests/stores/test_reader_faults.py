@@ -277,7 +277,27 @@ def test_one_round_trip_asks_each_key_once(shared: tuple[FeatureStore, redis.Red
         assert reads(client) - before == 2  # ours, and this question
         calls = {name: stat["calls"] for name, stat in client.info("commandstats").items()}
     assert answer.matrix[:, 0].tolist() == [1, 2, 1, 1, 2]
-    assert (calls["cmdstat_hmget"], calls["cmdstat_get"]) == (2, 1)
+    assert (calls["cmdstat_hgetall"], calls["cmdstat_get"]) == (2, 1)
+
+
+def test_a_hash_full_of_others_is_no_longer_read_whole(
+    shared: tuple[FeatureStore, redis.Redis],
+) -> None:
+    store, client = shared
+    write(store, (1, 5, NOON, NOON), (2, 6, NOON, NOON))
+    client.hset(key_of(2), mapping={f"other_{n}": n for n in range(40)})
+    asked = {"driver_id": [1, 2, 3, 1]}
+    with open_reader(store, REFS) as reader:
+        first = reader.read(asked)
+        client.config_resetstat()
+        second = reader.read(asked)
+        assert client.info("commandstats")["cmdstat_hmget"]["calls"] == 3
+    for answer in (first, second):
+        assert answer.to_dict() == {
+            "count": [5, 6, None, 5],
+            "mean_km": [2.5, 3.0, None, 2.5],
+        }
+        assert answer.status[:, 0].tolist() == [1, 1, 3, 1]
 
 
 def reads(client: redis.Redis) -> int:
