@@ -116,7 +116,7 @@ def arrow_type_of(dtype: FeastType) -> pa.DataType | None:
 def reader_of(kind: str) -> Callable[[Cell], Any]:
     """The function from a cell to the Python value that Arrow takes for this type."""
     if kind in NUMERIC:
-        return _truth if kind == "BOOL" else number
+        return {"BOOL": _truth, "INT32": _whole, "INT64": _whole}.get(kind, number)
     return _raw if kind in {"JSON", "JSON_LIST"} else _python
 
 
@@ -125,8 +125,17 @@ def python_values(cells: Iterable[Cell]) -> list[Any]:
     return [None if not cell else feast_value_type_to_python_type(message(cell)) for cell in cells]
 
 
+def _whole(cell: Cell) -> int | None:
+    value = number(cell)
+    if isinstance(value, float):
+        raise UnreadableValue("holds a fraction's type, not an integer's")
+    return value
+
+
 def _truth(cell: Cell) -> bool | None:
     value = number(cell)
+    if value not in (None, 0, 1):
+        raise UnreadableValue("holds a number, not a bool")
     return None if value is None else bool(value)
 
 

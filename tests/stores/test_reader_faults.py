@@ -378,3 +378,28 @@ def test_a_cluster_answers_as_one_server(tmp_path: Path) -> None:
                 reader.read({"driver_id": [1]})
     finally:
         server.kill()
+
+
+def test_a_sentinel_names_the_server(server: Server, tmp_path: Path) -> None:
+    watch = Server(tmp_path)
+    (tmp_path / "sentinel.conf").write_text(
+        f"sentinel monitor lead 127.0.0.1 {server.port} 1\n"
+        f"sentinel auth-pass lead {PASSWORD}\nport {watch.port}\nbind 127.0.0.1\n"
+    )
+    watch.command[1:] = [str(tmp_path / "sentinel.conf"), "--sentinel"]
+    store = open_on(tmp_path, f"127.0.0.1:{server.port},password={PASSWORD}")
+    write(store, (1, 5, NOON, NOON))
+    settings = store.config.online_store
+    settings.connection_string = f"127.0.0.1:{watch.port},password={PASSWORD}"
+    settings.redis_type, settings.sentinel_master = "redis_sentinel", "lead"
+    try:
+        watch.start()
+        with open_reader(store, REFS, limits=QUICK) as reader:
+            assert reader.read({"driver_id": [1]}).to_dict()["count"] == [5]
+            assert asyncio.run(read_once(reader, [1])).to_dict()["count"] == [5]
+        watch.kill()
+        with open_reader(store, REFS, limits=QUICK) as reader:
+            with pytest.raises(OnlineStoreAway, match=r"lead of 127.0.0.1:.*no sentinel names"):
+                reader.read({"driver_id": [1]})
+    finally:
+        watch.kill()
