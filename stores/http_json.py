@@ -8,6 +8,10 @@ from typing import Any
 import orjson
 from feast.errors import FeastError, FeastObjectNotFoundException
 
+from stores.compiled import BadRequest
+from stores.decode import UnreadableValue
+from stores.redis_lines import OnlineStoreAway, OnlineStoreRefuses
+
 FLAGS = ("full_feature_names", "include_feature_view_version_metadata")
 KNOWN = ("entities", "feature_service", "features", *FLAGS)
 
@@ -99,8 +103,14 @@ def refusal_of(error: Exception) -> Refused | None:
     if isinstance(error, FeastError):
         status = 404 if isinstance(error, FeastObjectNotFoundException) else 400
         return Refused(status, str(error), orjson.dumps(error.to_error_detail()))
+    if isinstance(error, BadRequest):
+        return Refused(400, str(error))
+    if isinstance(error, OnlineStoreAway | OnlineStoreRefuses):
+        return Refused(503, str(error))
     if isinstance(error, TimeoutError):
         return Refused(504, "no answer in time")
+    if isinstance(error, UnreadableValue):
+        return Refused(500, str(error))
     return None
 
 
@@ -109,13 +119,10 @@ def detail(why: str) -> bytes:
     return orjson.dumps({"detail": why})
 
 
-def response(
-    names: Sequence[str], results: Sequence[Any], metadata: dict[str, Any] | None = None
-) -> bytes:
+def response(results: Sequence[Any], metadata: dict[str, Any]) -> bytes:
     """The body of an answer: results, one a name, of values, statuses and event_timestamps."""
     return orjson.dumps(
-        {"results": results, "metadata": {"feature_names": names} | (metadata or {})},
-        option=orjson.OPT_SERIALIZE_NUMPY,
+        {"results": results, "metadata": metadata}, option=orjson.OPT_SERIALIZE_NUMPY
     )
 
 

@@ -1,16 +1,24 @@
 """The reads that a server keeps compiled: one a service or list of features, bounded, kept fresh."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from feast import FeatureStore
+from feast.errors import FeastError
 from feast.feature_server_utils import convert_response_to_dict
+from feast.utils import _get_cached_request_context
 
-from stores.http_json import Asked, feast_body
+from stores.answer import Answer
+from stores.http_json import Asked, Refused, feast_body, response
+from stores.http_values import present, results, values_of
+from stores.reader import OnlineReader, open_reader
 
+IN_A_THREAD = 20_000  # values from which an answer is made beside the event loop
+log = logging.getLogger("stores.server")
 Key = tuple[str | tuple[str, ...], bool]
 
 
@@ -32,6 +40,39 @@ class Read(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What an answer says beside the features. join_keys: by the entity's name, which may stand for it.
+
+    echoed: columns of the request that an answer gives back; versions: of the views.
+    """
+
+    features: str | tuple[str, ...]
+    full_names: bool
+    join_keys: dict[str, str]
+    echoed: frozenset[str]
+    versions: list[dict[str, Any]]
+
+
+def facts_of(store: FeatureStore, features: str | tuple[str, ...], full: bool) -> Facts:
+    """Raises Feast's errors for what is not registered."""
+    asked: Any = (
+        store.get_feature_service(features) if isinstance(features, str) else list(features)
+    )
+    context = _get_cached_request_context(store.registry, store.project, asked, full)
+    _, _, join_keys, _, keys, grouped, _, _, _ = context
+    versions = []
+    for view, _ in grouped:
+        entry: dict[str, Any] = {"name": view.projection.name_alias or view.projection.name}
+        if number := getattr(view, "current_version_number", 0):
+            entry["version"] = number
+        if entry not in versions:
+            versions.append(entry)
+    echoed = frozenset(key for key in keys if isinstance(key, str))
+    renamed = {name: key for name, key in join_keys.items() if name not in echoed}
+    return Facts(features, full, renamed, echoed, versions)
+
+
 class FeastRead:
     """Feast's own read, in a thread: for the stores and features that no reader compiles."""
 
@@ -49,12 +90,15 @@ class FeastRead:
         return await asyncio.to_thread(self._answer, asked)
 
     def _answer(self, asked: Asked) -> Served:
-        proto = self.store.get_online_features(
-            self.features,
-            asked.entities,
-            full_feature_names=self.full,
-            include_feature_view_version_metadata=asked.versions,
-        ).proto
+        try:
+            proto = self.store.get_online_features(
+                self.features,
+                asked.entities,
+                full_feature_names=self.full,
+                include_feature_view_version_metadata=asked.versions,
+            ).proto
+        except (KeyError, TypeError, ValueError) as why:
+            raise Refused(400, f"Feast cannot answer: {why}") from None
         statuses = [status for vector in proto.results for status in vector.statuses]
         counts = np.bincount(np.array(statuses, np.int64), minlength=5).tolist()
         return Served(feast_body(convert_response_to_dict(proto)), counts)
@@ -66,9 +110,50 @@ class FeastRead:
         """Nothing to close."""
 
 
+class CompiledRead:
+    """A compiled reader's answers as Feast's JSON."""
+
+    def __init__(self, reader: OnlineReader, facts: Facts):
+        self.reader, self.facts = reader, facts
+        self.values = values_of(reader.plan)
+
+    async def answer(self, asked: Asked) -> Served:
+        entities = {self.facts.join_keys.get(n, n): c for n, c in asked.entities.items()}
+        if asked.rows * len(self.reader.names) > IN_A_THREAD:
+            return await asyncio.to_thread(
+                lambda: self._served(asked, entities, self.reader.read(entities))
+            )
+        return self._served(asked, entities, await self.reader.read_async(entities))
+
+    def _served(self, asked: Asked, entities: dict[str, list[Any]], answer: Answer) -> Served:
+        keys = [name for name in entities if name in self.facts.echoed]
+        metadata: dict[str, Any] = {"feature_names": [*keys, *answer.names]}
+        if asked.versions:
+            metadata["feature_view_metadata"] = self.facts.versions
+        found = [present(entities[name]) for name in keys]
+        found += results(answer, self.values)
+        counts = np.bincount(answer.status.ravel(), minlength=5)
+        return Served(response(found, metadata), counts.tolist())
+
+    def stale(self, store: FeatureStore) -> bool:
+        asked = self.facts.features, self.facts.full_names
+        return self.reader.stale(store) or facts_of(store, *asked) != self.facts
+
+    def close(self) -> None:
+        self.reader.close()
+
+
 def open_read(store: FeatureStore, features: str | tuple[str, ...], full: bool) -> Read:
     """The fastest read there is of these features. Raises Feast's errors for unknown ones."""
-    return FeastRead(store, features, full)
+    facts = facts_of(store, features, full)
+    try:
+        reader = open_reader(store, features, full)
+    except FeastError:
+        raise
+    except (TypeError, ValueError) as why:
+        log.warning("%s: read by Feast itself: %s", features, why)
+        return FeastRead(store, features, full)
+    return CompiledRead(reader, facts)
 
 
 class Reads:

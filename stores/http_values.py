@@ -1,0 +1,138 @@
+"""A reader's answer as the `results` of Feast's JSON, from the stored bytes."""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import orjson
+from feast.feature_server_utils import _value_to_native
+from feast.type_map import python_values_to_proto_values
+
+from stores import decode
+from stores.answer import Answer, Block, Computed, read_cell, spread
+from stores.compiled import Plan
+from stores.decode import Cell, UnreadableValue
+from stores.server_metrics import STATUSES
+
+Values = Callable[[Sequence[Cell]], Any]
+_NAMES = [name.encode() for name in STATUSES]
+_DOUBLES = np.dtype([("tag", "u1"), ("value", "<f8")])
+_FEW = 8
+
+
+def values_of(plan: Plan) -> list[Values | None]:
+    """How each feature's stored bytes become JSON values; None: it is computed."""
+    kinds = {column.name: decode.kind_of(column.dtype) for column in plan.columns}
+    made = {"BOOL": _bools, "DOUBLE": _doubles, "FLOAT": _floats, "INT32": _ints, "INT64": _ints}
+    return [made.get(kinds[name], _natives) if name in kinds else None for name in plan.names]
+
+
+def results(answer: Answer, values: Sequence[Values | None]) -> list[Any]:
+    """One a feature: values, statuses, event_timestamps. Raises UnreadableValue."""
+    blocks: dict[int, tuple[Any, Any]] = {}
+    said: dict[bytes, orjson.Fragment] = {}
+    found = []
+    columns = np.ascontiguousarray(answer.status.T)
+    for source, read, status in zip(answer._sources, values, columns, strict=True):
+        key = status.tobytes()
+        statuses = said.get(key)
+        if statuses is None:
+            statuses = said[key] = _statuses(key)
+        if isinstance(source, Computed):
+            cells, stamps = _computed(source), [stamp(0)] * answer.rows
+        else:
+            block, place = source
+            if id(block) not in blocks:
+                blocks[id(block)] = _stamps(block)
+            stamps = blocks[id(block)]
+            assert read is not None
+            cells = _column(block, place, read)
+        found.append({"values": cells, "statuses": statuses, "event_timestamps": stamps})
+    return found
+
+
+def present(column: list[Any]) -> dict[str, Any]:
+    """A column of the request, as Feast gives it back."""
+    rows = len(column)
+    return {
+        "values": column,
+        "statuses": ["PRESENT"] * rows,
+        "event_timestamps": [stamp(0)] * rows,
+    }
+
+
+@lru_cache(1 << 16)
+def stamp(us: int) -> str:
+    """RFC 3339 in UTC, as precise as the time is: seconds, milliseconds or microseconds."""
+    seconds, rest = divmod(us, 1_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    if not rest:
+        return f"{text}Z"
+    return f"{text}.{rest // 1000:03d}Z" if rest % 1000 == 0 else f"{text}.{rest:06d}Z"
+
+
+def _stamps(block: Block) -> Any:
+    return orjson.Fragment(orjson.dumps([*map(stamp, spread(block.time_us, block.place).tolist())]))
+
+
+def _statuses(column: bytes) -> orjson.Fragment:
+    if not column:
+        return orjson.Fragment(b"[]")
+    return orjson.Fragment(b'["%b"]' % b'","'.join([_NAMES[status] for status in column]))
+
+
+def _column(block: Block, place: int, read: Values) -> Any:
+    cells = [row[place] for row in block.cells]
+    try:
+        found = read(cells)
+    except UnreadableValue:
+        column = block.columns[place]
+        for cell, key in zip(cells, block.keys, strict=True):
+            read_cell(lambda c: read([c]), cell, column.view, column.feature, key)
+        raise
+    if block.place is None:
+        return found
+    if isinstance(found, np.ndarray):
+        return found[block.place]
+    return [found[i] for i in block.place.tolist()]
+
+
+def _computed(source: Computed) -> list[Any]:
+    protos = python_values_to_proto_values(source.values, source.dtype.to_value_type())
+    return [_value_to_native(value) for value in protos]
+
+
+def _doubles(cells: Sequence[Cell]) -> Any:
+    if len(cells) > _FEW and None not in cells:
+        joined = b"".join(cells)  # type: ignore[arg-type]
+        if len(joined) == 9 * len(cells):
+            found = np.frombuffer(joined, _DOUBLES)
+            values = np.ascontiguousarray(found["value"])
+            if (found["tag"] == decode.DOUBLE).all() and np.isfinite(values).all():
+                return values
+    return _floats(cells)
+
+
+def _floats(cells: Sequence[Cell]) -> list[Any]:
+    return [_finite(decode.number(cell)) for cell in cells]
+
+
+def _finite(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def _ints(cells: Sequence[Cell]) -> list[Any]:
+    return [decode.number(cell) for cell in cells]
+
+
+def _bools(cells: Sequence[Cell]) -> list[Any]:
+    return [None if (v := decode.number(cell)) is None else bool(v) for cell in cells]
+
+
+def _natives(cells: Sequence[Cell]) -> list[Any]:
+    return [_value_to_native(decode.message(cell)) if cell else None for cell in cells]
