@@ -141,6 +141,8 @@ class FeatureServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await refreshing
             self.reads.close()
+            await asyncio.sleep(0)  # connections close in the loop's next turns
+            await asyncio.sleep(0)
 
     async def _keep_fresh(self) -> None:
         while True:

@@ -1,47 +1,128 @@
-"""The feature server answers as Feast's own, on real stores."""
+"""The feature server answers as Feast's own does, on the same stores."""
 
-from pathlib import Path
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
+import redis
 from feast import FeatureStore
 
+from stores.http_json import parse
+from stores.served import CompiledRead, FeastRead, Reads
 from stores.server import FeatureServer, Limits
-from tests.stores.example import NOON, open_example, write
+from tests.stores.server_example import DTYPES, feast_serve, open_rides, serving
 
 PATH = "/get-online-features"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    opened = open_example(
-        tmp_path,
-        {
-            "type": "stores.sqlite.BulkSqliteOnlineStore",
-            "path": str(tmp_path / "on.db"),
-            "age_from": "newest",
+EVERY = [f"everything:{name}" for name in DTYPES]
+REQUESTS: dict[str, dict[str, Any]] = {
+    "present, null, aged and missing, all dtypes": {
+        "features": EVERY,
+        "entities": {"driver_id": [1, 2, 3, 9]},
+    },
+    "one row": {"features": EVERY, "entities": {"driver_id": [1]}},
+    "the same key again": {"features": EVERY, "entities": {"driver_id": [2, 1, 2, 9, 1, 9] * 9}},
+    "full names": {
+        "features": ["everything:f64", "ride:km"],
+        "entities": {"driver_id": [1, 2], "zone_id": ["a", "c"]},
+        "full_feature_names": True,
+    },
+    "a service with on-demand features": {
+        "feature_service": "all",
+        "entities": {
+            "driver_id": [1, 2, 2],
+            "zone_id": ["a", "b", "c"],
+            "wanted_km": [1.0, 9.5, 0.0],
         },
-    )
-    write(opened, (1, 5, NOON, NOON), (2, None, NOON, NOON))
-    return opened
+    },
+    "its full names": {
+        "feature_service": "all",
+        "entities": {"driver_id": [1, 2], "zone_id": ["a", "b"], "wanted_km": [1.0, 9.5]},
+        "full_feature_names": True,
+    },
+    "aliases": {
+        "feature_service": "two_drivers",
+        "entities": {"driver_id": [1, 2], "other_id": [2, 9]},
+        "full_feature_names": True,
+    },
+    "columns that no feature needs": {
+        "features": ["ride:rides"],
+        "entities": {"zone_id": ["a"], "driver_id": [1], "colour": ["red"]},
+    },
+    "an entity by its name": {"features": ["everything:i64"], "entities": {"driver": [1, 9]}},
+    "versions": {
+        "features": ["everything:i64", "ride:km"],
+        "entities": {"driver_id": [1], "zone_id": ["a"]},
+        "include_feature_view_version_metadata": True,
+    },
+    "no entity": {"features": ["city:load"], "entities": {"driver_id": [1, 2]}},
+}
 
 
-def client(store: FeatureStore, **limits: float) -> httpx.AsyncClient:
-    app = FeatureServer(store, Limits(**limits))  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server")
+@pytest.fixture(scope="module", params=["redis", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    folder = tmp_path_factory.mktemp("rides")
+    kind: dict[str, Any] = {
+        "type": "stores.sqlite.BulkSqliteOnlineStore",
+        "path": str(folder / "on.db"),
+    }
+    if request.param == "redis":
+        address = request.getfixturevalue("redis_address")
+        redis.Redis.from_url(f"redis://{address}").flushall()
+        kind = {"type": "stores.redis.BulkRedisOnlineStore", "connection_string": address}
+    return open_rides(folder, kind | {"age_from": "newest"})
 
 
-async def _ask(store: FeatureStore, **request: object) -> httpx.Response:
-    async with client(store) as ours:
-        return await ours.post(PATH, json=request)
+@pytest.fixture(scope="module")
+def feasts(store: FeatureStore) -> Iterator[str]:
+    with feast_serve(store.repo_path) as address:
+        yield address
 
 
-def test_present_null_and_missing(store: FeatureStore) -> None:
-    import asyncio
+@pytest.fixture(scope="module")
+def ours(store: FeatureStore) -> Iterator[str]:
+    with serving(FeatureServer(store, Limits())) as address:
+        yield address
 
-    found = asyncio.run(
-        _ask(store, features=["trips:count"], entities={"driver_id": [1, 2, 9]})
-    ).json()
-    assert found["metadata"]["feature_names"] == ["driver_id", "count"]
-    assert found["results"][1]["values"] == [5, None, None]
-    assert found["results"][1]["statuses"] == ["PRESENT", "PRESENT", "NOT_FOUND"]
+
+def columns(answer: dict[str, Any]) -> dict[str, Any]:
+    names = answer["metadata"]["feature_names"]
+    return dict(zip(names, answer["results"], strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:Using entity name is deprecated")
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_answers_are_those_of_feasts_server(feasts: str, ours: str, request_name: str) -> None:
+    asked = REQUESTS[request_name]
+    expected, found = (httpx.post(address + PATH, json=asked) for address in (feasts, ours))
+    assert (expected.status_code, found.status_code) == (200, 200), (expected.text, found.text)
+    assert found.headers["content-type"] == expected.headers["content-type"]
+    assert found.json().keys() == expected.json().keys()
+    assert columns(found.json()) == columns(expected.json())
+    views = [answer.json()["metadata"].get("feature_view_metadata") for answer in (expected, found)]
+    assert sorted(views[0] or [], key=str) == sorted(views[1] or [], key=str)
+
+
+def test_all_of_them_are_compiled_where_rows_are_known(store: FeatureStore) -> None:
+    reads = Reads(store, 64)
+    for name, asked in REQUESTS.items():
+        read = asyncio.run(reads.of(parse(json.dumps(asked).encode(), 99)))
+        assert isinstance(read, FeastRead if name == "no entity" else CompiledRead), name
+    reads.close()
+
+
+def test_no_rows_are_an_empty_answer(ours: str) -> None:
+    asked = {"features": ["everything:i64"], "entities": {"driver_id": []}}
+    found = httpx.post(ours + PATH, json=asked).json()
+    assert columns(found)["i64"] == {"values": [], "statuses": [], "event_timestamps": []}
+
+
+def test_whole_numbers_among_request_data_leave_the_others_whole(ours: str) -> None:
+    asked = {
+        "features": ["margins:margin"],
+        "entities": {"driver_id": [1, 2], "zone_id": ["a", "b"], "wanted_km": [1, 9.5]},
+    }
+    found = httpx.post(ours + PATH, json=asked).json()
+    assert columns(found)["margin"]["values"] == [3.0, -3.0]
