@@ -1,4 +1,4 @@
-"""What a read answered: stored bytes by view, and their numbers, Arrow columns, status and ages."""
+"""What a read answered: stored bytes, and their numbers, Arrow columns, status and ages."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stores import decode
-from stores.compiled import Column
+from stores import decode, numbers
+from stores.compiled import Column, Plan
 from stores.decode import Cell, UnreadableValue
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -18,20 +18,52 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Statuses = np.ndarray[Any, np.dtype[np.uint8]]
 
+PRESENT, NOT_FOUND, OUTSIDE_MAX_AGE = 1, 3, 4  # Feast's FieldStatus
+
 
 @dataclass(frozen=True)
 class Block:
-    """What one view answered, a row a unique key. time_us: 0 where not found.
+    """The stored bytes of the views that share an entity, a row a unique key.
 
-    cells: a list of each row's stored bytes; place: the unique key of each asked row.
+    place: the unique key of each asked row, None: row by row.
     """
 
     columns: tuple[Column, ...]
     keys: Sequence[bytes]
     cells: Sequence[Sequence[Cell]]
-    time_us: Ints
-    status: Statuses
     place: Ints | None
+
+    def matrix(self) -> Floats:
+        """float64, asked rows x columns. Raises UnreadableValue naming view, feature and key."""
+        try:
+            found = numbers.matrix(self.cells, len(self.columns))
+        except UnreadableValue:
+            for row, key in zip(self.cells, self.keys, strict=True):
+                for cell, column in zip(row, self.columns, strict=True):
+                    read_cell(decode.number, cell, column.view, column.feature, key)
+            raise
+        return found if self.place is None else found[self.place]
+
+    def array(self, place: int) -> pa.Array:
+        """A column's typed Arrow array, one value an asked row. Raises UnreadableValue."""
+        dtype = self.columns[place].dtype
+        found = self._column(place, lambda cells: decode.array(cells, dtype))
+        return found if self.place is None else found.take(pa.array(self.place))
+
+    def values(self, place: int) -> list[Any]:
+        """A column's Python values, one an asked row. Raises UnreadableValue."""
+        values: list[Any] = self._column(place, decode.python_values)
+        return values if self.place is None else [values[i] for i in self.place.tolist()]
+
+    def _column(self, place: int, read: Callable[[Sequence[Cell]], Any]) -> Any:
+        cells = [row[place] for row in self.cells]
+        try:
+            return read(cells)
+        except UnreadableValue:
+            column = self.columns[place]
+            for cell, key in zip(cells, self.keys, strict=True):
+                read_cell(lambda one: read([one]), cell, column.view, column.feature, key)
+            raise
 
 
 @dataclass(frozen=True)
@@ -54,23 +86,50 @@ class Computed:
 class Answer:
     """n rows of f features, in the order of the request and of the service.
 
-    status: uint8, n x f, Feast's FieldStatus: PRESENT 1 (also of a stored null), NOT_FOUND 3,
-    OUTSIDE_MAX_AGE 4. event_us: int64, n x f, microseconds since 1970, 0 where not found or computed.
+    clock_us: the instant that ages count to, microseconds since 1970.
     """
 
-    names: tuple[str, ...]
+    plan: Plan
     rows: int
     clock_us: int
-    status: Statuses
-    event_us: Ints
-    _sources: Sequence["Source"] = field(repr=False)
+    blocks: Sequence[Block] = field(repr=False)
+    computed: dict[str, Computed] = field(repr=False)
+    view_status: Statuses = field(repr=False)
+    view_us: Ints = field(repr=False)
+    absent: Bools | None = field(repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features in the order of the service."""
+        return self.plan.names
+
+    @cached_property
+    def status(self) -> Statuses:
+        """uint8, n x f, Feast's FieldStatus.
+
+        PRESENT 1 (of a stored null and of a computed feature too), NOT_FOUND 3, OUTSIDE_MAX_AGE 4.
+        """
+        found: Statuses = self.view_status.take(self.plan.view_places, axis=1)
+        if self.absent is not None:
+            stored = self.plan.stored_places
+            found[:, stored >= 0] = np.where(
+                self.absent[:, stored[stored >= 0]], NOT_FOUND, found[:, stored >= 0]
+            )
+        return found
+
+    @cached_property
+    def event_us(self) -> Ints:
+        """int64, n x f: microseconds since 1970; 0 where not found or computed."""
+        found: Ints = self.view_us.take(self.plan.view_places, axis=1)
+        return found
 
     @cached_property
     def age_s(self) -> Floats:
         """float64, n x f: seconds from the event to the clock; NaN where there is no event."""
-        age = (self.clock_us - self.event_us) / 1e6
-        age[self.event_us == 0] = np.nan
-        return age
+        age = (self.clock_us - self.view_us) / 1e6
+        age[self.view_us == 0] = np.nan
+        found: Floats = age.take(self.plan.view_places, axis=1)
+        return found
 
     @cached_property
     def matrix(self) -> Floats:
@@ -78,96 +137,41 @@ class Answer:
 
         Raises TypeError naming the features that are no numbers, UnreadableValue.
         """
-        wrong = [
-            f"{name} ({kind})"
-            for name, kind in zip(self.names, self._kinds(), strict=True)
-            if kind not in decode.NUMERIC
-        ]
-        if wrong:
+        if self.plan.no_numbers:
             raise TypeError(
-                f"no numbers: {', '.join(wrong)}; a matrix takes {sorted(decode.NUMERIC)}"
+                f"no numbers: {', '.join(self.plan.no_numbers)}; "
+                f"a matrix takes {', '.join(sorted(decode.NUMERIC))}"
             )
+        parts = [block.matrix() for block in self.blocks]
+        stored = parts[0] if len(parts) == 1 else np.hstack(parts)
+        if self.plan.in_order:
+            return stored
         found = np.empty((self.rows, len(self.names)))
-        blocks: dict[int, Floats] = {}
-        for place, source in enumerate(self._sources):
-            if isinstance(source, Computed):
-                found[:, place] = source.numbers()
-                continue
-            block, column = source
-            if id(block) not in blocks:
-                blocks[id(block)] = block_numbers(block)
-            found[:, place] = blocks[id(block)][:, column]
+        for place, name in enumerate(self.names):
+            made = self.computed.get(name)
+            found[:, place] = made.numbers() if made else stored[:, self.plan.stored_places[place]]
         return found
 
     def to_arrow(self) -> pa.Table:
         """A typed column a feature, null where null. Raises UnreadableValue."""
-        columns = [
-            source.array() if isinstance(source, Computed) else column_array(*source)
-            for source in self._sources
+        arrays = [
+            self.computed[name].array() if name in self.computed else self._block(name, Block.array)
+            for name in self.names
         ]
-        return pa.table(columns, names=list(self.names))
+        return pa.table(arrays, names=list(self.names))
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Python values as Feast's own `to_dict` gives them, None where null."""
         return {
-            name: source.values if isinstance(source, Computed) else column_values(*source)
-            for name, source in zip(self.names, self._sources, strict=True)
+            name: self.computed[name].values
+            if name in self.computed
+            else self._block(name, Block.values)
+            for name in self.names
         }
 
-    def _kinds(self) -> list[str]:
-        return [
-            decode.kind_of(s.dtype if isinstance(s, Computed) else s[0].columns[s[1]].dtype)
-            for s in self._sources
-        ]
-
-
-Source = tuple[Block, int] | Computed  # a view's column, or a computed one
-
-
-def spread(values: Any, place: Ints | None) -> Any:
-    """The values of unique keys, one a row."""
-    return values if place is None else values[place]
-
-
-def block_numbers(block: Block) -> Floats:
-    """float64, rows x the view's features. Raises UnreadableValue naming view, feature and key."""
-    found = np.empty((len(block.cells), len(block.columns)))
-    for row, (cells, key) in enumerate(zip(block.cells, block.keys, strict=True)):
-        try:
-            found[row] = decode.numbers(cells)
-        except UnreadableValue:
-            for cell, column in zip(cells, block.columns, strict=True):
-                read_cell(decode.number, cell, column.view, column.feature, key)
-            raise
-    spread_found: Floats = spread(found, block.place)
-    return spread_found
-
-
-def column_array(block: Block, place: int) -> pa.Array:
-    """A feature's typed Arrow array, one value a row. Raises UnreadableValue."""
-    column = block.columns[place]
-    cells = [row[place] for row in block.cells]
-    try:
-        found = decode.array(cells, column.dtype)
-    except UnreadableValue:
-        for cell, key in zip(cells, block.keys, strict=True):
-            one: Callable[[Cell], Any] = lambda c: decode.array([c], column.dtype)  # noqa: E731
-            read_cell(one, cell, column.view, column.feature, key)
-        raise
-    return found if block.place is None else found.take(pa.array(block.place))
-
-
-def column_values(block: Block, place: int) -> list[Any]:
-    """A feature's Python values, one a row. Raises UnreadableValue."""
-    column = block.columns[place]
-    cells = [row[place] for row in block.cells]
-    try:
-        values = decode.python_values(cells)
-    except UnreadableValue:
-        for cell, key in zip(cells, block.keys, strict=True):
-            read_cell(lambda c: decode.python_values([c]), cell, column.view, column.feature, key)
-        raise
-    return values if block.place is None else [values[i] for i in block.place.tolist()]
+    def _block(self, name: str, read: Callable[[Block, int], Any]) -> Any:
+        block, place = self.plan.homes[name]
+        return read(self.blocks[block], place)
 
 
 def read_cell(read: Callable[[Cell], Any], cell: Cell, view: str, feature: str, key: bytes) -> Any:

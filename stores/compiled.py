@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import mmh3
@@ -17,6 +18,8 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.protos.feast.types.Value_pb2 import ValueType as Kind
 from feast.types import FeastType
 from feast.utils import _get_online_request_context, _parse_feature_ref
+
+from stores.decode import NUMERIC
 
 _HEAD = struct.Struct("<II")
 _INT64 = struct.Struct("<IIq")
@@ -39,8 +42,13 @@ class Column:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """A view's part of a read. stored_name: with its version; ttl_us: None is without end."""
+    """A view's part of a read.
 
+    name: as requests call it; stored_name: in the store, with its version; ttl_us: None is without
+    end; key: the place of its entity in the plan.
+    """
+
+    name: str
     stored_name: str
     columns: tuple[Column, ...]
     ttl_us: int | None
@@ -86,19 +94,75 @@ class Plan:
     refs: tuple[str, ...]
     full_names: bool
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The stored features, view by view."""
-        return tuple(column for view in self.views for column in view.columns)
+    @cached_property
+    def views_of(self) -> tuple[tuple[ViewPlan, ...], ...]:
+        """The views of each entity."""
+        return tuple(
+            tuple(view for view in self.views if view.key == key) for key in range(len(self.keys))
+        )
 
-    @property
+    @cached_property
+    def columns_of(self) -> tuple[tuple[Column, ...], ...]:
+        """The stored features of each entity, view by view."""
+        return tuple(tuple(c for view in views for c in view.columns) for views in self.views_of)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """How many stored features each entity has."""
+        return tuple(len(columns) for columns in self.columns_of)
+
+    @cached_property
+    def homes(self) -> dict[str, tuple[int, int]]:
+        """A stored feature's entity and its place among the entity's features."""
+        return {
+            column.name: (entity, place)
+            for entity, columns in enumerate(self.columns_of)
+            for place, column in enumerate(columns)
+        }
+
+    @cached_property
+    def stored_places(self) -> Any:
+        """Of each answered feature: its place among all stored ones; -1 of a computed one."""
+        order = {name: place for place, name in enumerate(self.homes)}
+        return np.array([order.get(name, -1) for name in self.names], np.int64)
+
+    @cached_property
+    def view_places(self) -> Any:
+        """Of each answered feature: its view's place, entity by entity; past the last if computed."""
+        ordered = [view for views in self.views_of for view in views]
+        of = {column.name: n for n, view in enumerate(ordered) for column in view.columns}
+        return np.array([of.get(name, len(ordered)) for name in self.names], np.int64)
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the answered features are all stored ones, in their order."""
+        return self.names == tuple(self.homes)
+
+    @cached_property
+    def no_numbers(self) -> tuple[str, ...]:
+        """The answered features that are no numbers, with their types."""
+        types = {c.name: c.dtype for view in self.views for c in view.columns}
+        types |= self.computed_types
+        kinds = {name: str(types[name].to_value_type().name) for name in self.names}
+        return tuple(f"{name} ({kind})" for name, kind in kinds.items() if kind not in NUMERIC)
+
+    @cached_property
+    def computed_types(self) -> dict[str, FeastType]:
+        """The types of the features of the on-demand views, by their answered names."""
+        return {
+            _output_name(f"{title_of(view)}:{field.name}", self.full_names): field.dtype
+            for view in self.transforms
+            for field in view.features
+        }
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what was compiled: changes with any definition that a read depends on."""
         functions = [str(view.to_proto().spec) for view in self.transforms]
         facts = (self.project, self.names, self.keys, self.views, self.request, self.refs)
         return hashlib.sha256(repr((facts, functions)).encode()).hexdigest()
 
-    @property
+    @cached_property
     def asked(self) -> tuple[str, ...]:
         """The columns that a request must bring: join keys, then request data."""
         keys = [name for key in self.keys for name in key.asked if name != DUMMY_ENTITY_ID]
@@ -122,7 +186,7 @@ def compile_features(
     for view, wanted in grouped:
         key = _key_plan(view, entities)
         place = keys.setdefault(key, len(keys))
-        title = view.projection.name_to_use()
+        title = title_of(view)
         wanted = sorted(wanted, key=lambda f: (order.get(f"{title}:{f}", len(order)), f))
         views.append(_view_plan(store, view, wanted, place, full_feature_names))
     for view in on_demand:
@@ -152,6 +216,11 @@ def field_hash(view: str, feature: str) -> bytes:
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 
+def title_of(view: Any) -> str:
+    """What requests call a view: its alias, else its name, with the version asked for."""
+    return str(view.projection.name_to_use())
+
+
 def _output_name(ref: str, full: bool) -> str:
     view, version, feature = _parse_feature_ref(ref)
     if not full:
@@ -162,11 +231,12 @@ def _output_name(ref: str, full: bool) -> str:
 def _view_plan(
     store: FeatureStore, view: FeatureView, wanted: Sequence[str], key: int, full: bool
 ) -> ViewPlan:
-    title = view.projection.name_to_use()
+    title = title_of(view)
     types = {field.name: field.dtype for field in [*view.features, *view.projection.features]}
     versioned = store.config.registry.enable_online_feature_view_versioning
     ttl = getattr(view, "ttl", None)
     return ViewPlan(
+        name=title,
         stored_name=compute_versioned_name(view, versioned),
         columns=tuple(
             Column(f"{title}__{name}" if full else name, title, name, types[name])

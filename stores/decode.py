@@ -44,16 +44,24 @@ def number(data: Cell) -> float | int | None:
         return float(_FLOAT(data, 1)[0])
     if tag == BOOL and len(data) == 2 and data[1] < 2:
         return data[1]
-    if (tag == INT64 or tag == INT32) and len(data) == 2 and data[1] < 128:
-        return data[1]
+    if (tag == INT64 or tag == INT32) and len(data) <= 9:
+        value, shift = 0, 0
+        for byte in data[1:-1]:
+            if byte < 128:
+                break
+            value |= (byte & 127) << shift
+            shift += 7
+        else:
+            if len(data) > 1 and data[-1] < 128:
+                return value | data[-1] << shift
     found = message(data)
     which = found.WhichOneof("val")
     if which == "null_val":
         return None
     if which not in {"double_val", "float_val", "int32_val", "int64_val", "bool_val"}:
         raise UnreadableValue(f"holds a {which}, not a number")
-    value: float | int = getattr(found, which)
-    return value
+    slow: float | int = getattr(found, which)
+    return slow
 
 
 def message(data: bytes) -> Any:

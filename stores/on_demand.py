@@ -4,49 +4,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from feast.type_map import python_values_to_proto_values
 
-from stores.answer import Computed, Source, column_values
-from stores.compiled import Plan
+from stores.answer import Block, Computed
+from stores.compiled import BadRequest, Plan, title_of
 
 
 def computed(
-    plan: Plan,
-    entities: Mapping[str, Sequence[Any]],
-    rows: int,
-    stored: Mapping[str, Source],
-) -> dict[str, Source]:
-    """The on-demand views' features, from the request and the stored features they declare."""
+    plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, blocks: Sequence[Block]
+) -> dict[str, Computed]:
+    """The on-demand features by answered name, of the request and the features they declare.
+
+    Raises BadRequest where a view gives another count of rows.
+    """
     given = {name: list(entities[name]) for name in plan.asked}
-    for name, dtype in plan.request:
-        python_values_to_proto_values(given[name], dtype.to_value_type())
-    values = given | {
-        name: column_values(*source)
-        for name, source in stored.items()
-        if not isinstance(source, Computed)
-    }
-    found: dict[str, Source] = {}
+    views = {c.name: view.name for view in plan.views for c in view.columns}
+    stored = {name: blocks[block].values(place) for name, (block, place) in plan.homes.items()}
+    found: dict[str, Computed] = {}
     for view in plan.transforms:
-        title = view.projection.name_to_use()
-        declared = {p.name for p in view.source_feature_view_projections.values()}
-        inputs = {
-            name: column
-            for name, column in values.items()
-            if name in given or _view_of(stored[name]) in declared
-        }
+        declared = {str(p.name_to_use()) for p in view.source_feature_view_projections.values()}
+        inputs = given | {n: values for n, values in stored.items() if views[n] in declared}
         if view.mode == "python":
             made: Any = view.transform_dict(inputs)
         else:
             made = view.transform_arrow(pa.table(inputs), plan.full_names).to_pydict()
-        for feature in view.features:
-            name = f"{title}__{feature.name}" if plan.full_names else feature.name
-            if name in plan.names:
-                column = made[name]
-                found[name] = Computed(
-                    list(column) if isinstance(column, list) else [column] * rows, feature.dtype
-                )
+        title = title_of(view)
+        for field in view.features:
+            name = f"{title}__{field.name}" if plan.full_names else field.name
+            if name not in plan.names:
+                continue
+            column = made[name]
+            values = column if isinstance(column, list) else [column]
+            if len(values) != rows:
+                raise BadRequest(f"{title}:{field.name}: {len(values)} values of {rows} rows")
+            found[name] = Computed(values, field.dtype)
     return found
-
-
-def _view_of(source: Source) -> str:
-    return "" if isinstance(source, Computed) else source[0].columns[source[1]].view

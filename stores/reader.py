@@ -9,20 +9,21 @@ Answers are those of Feast's `get_online_features` on the stores of this package
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from feast import FeatureStore
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 
-from stores.answer import Answer, Block, Computed, Source, spread
-from stores.compiled import BadRequest, compile_features
-from stores.decode import UnreadableValue
+from stores.answer import NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT, Answer, Block, Bools, Ints
+from stores.compiled import BadRequest, ViewPlan, compile_features
+from stores.decode import Cell, UnreadableValue
 from stores.fetched import Fetch, Keys, Raw, unique
 from stores.on_demand import computed
-from stores.redis_lines import Limits, OnlineStoreAway, OnlineStoreRefuses, asking
+from stores.redis_ask import asking
 from stores.redis_read import RedisFetch
+from stores.redis_server import Limits, OnlineStoreAway, OnlineStoreRefuses
 from stores.sqlite_read import SqliteFetch, SqliteTables
 
 __all__ = [
@@ -36,10 +37,7 @@ __all__ = [
     "open_reader",
 ]
 
-PRESENT, NOT_FOUND, OUTSIDE_MAX_AGE = 1, 3, 4  # Feast's FieldStatus
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Statuses = np.ndarray[Any, np.dtype[np.uint8]]
+_ENDLESS = 2**62  # microseconds
 
 
 class OnlineReader:
@@ -55,12 +53,17 @@ class OnlineReader:
         self._newest = getattr(config, "age_from", "now") == "newest"
         online = store._get_provider().online_store
         if isinstance(online, RedisOnlineStore):
-            self._fetch: Fetch = RedisFetch(self.plan, asking(online, config, limits), self._newest)
+            self._fetch: Fetch = RedisFetch(self.plan, asking(config, limits), self._newest)
         elif isinstance(online, SqliteOnlineStore):
             path = SqliteOnlineStore._get_db_path(store.config)
             self._fetch = SqliteFetch(self.plan, SqliteTables(path), self._newest)
         else:
             raise TypeError(f"{type(online).__name__}: the reader reads Redis and SQLite stores")
+
+        self._ttls = [
+            np.array([_ENDLESS if v.ttl_us is None else v.ttl_us for v in views], np.int64)
+            for views in self.plan.views_of
+        ]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,8 +89,18 @@ class OnlineReader:
         return compile_features(store, *self._asked_for).fingerprint != self.plan.fingerprint
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the idle connections of threads."""
         self._fetch.close()
+
+    async def close_async(self) -> None:
+        """Closes the idle connections of threads and of the running event loop."""
+        await self._fetch.close_async()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _keys(self, entities: Mapping[str, Sequence[Any]]) -> tuple[int, list[Keys]]:
         missing = [name for name in self.plan.asked if name not in entities]
@@ -103,46 +116,40 @@ class OnlineReader:
         return rows, [unique(plan.encode(entities, rows)) for plan in self.plan.keys]
 
     def _answer(
-        self, entities: Mapping[str, Sequence[Any]], rows: int, blocks: list[Raw], clock: Any
+        self, entities: Mapping[str, Sequence[Any]], rows: int, raws: list[Raw], clock: int | None
     ) -> Answer:
-        clock_us = time.time_ns() // 1000 if clock is None else int(clock)
-        done = [self._block(index, raw, clock_us) for index, raw in enumerate(blocks)]
-        sources: dict[str, Source] = {
-            column.name: (block, place)
-            for block in done
-            for place, column in enumerate(block.columns)
-        }
-        if self.plan.transforms:
-            sources |= computed(self.plan, entities, rows, sources)
-        chosen = [sources[name] for name in self.plan.names]
-        status = np.empty((rows, len(chosen)), np.uint8)
-        event_us = np.empty((rows, len(chosen)), np.int64)
-        for place, source in enumerate(chosen):
-            if isinstance(source, Computed):
-                status[:, place], event_us[:, place] = PRESENT, 0
-            else:
-                block, column = source
-                status[:, place] = spread(block.status[:, column], block.place)
-                event_us[:, place] = spread(block.time_us, block.place)
-        return Answer(self.plan.names, rows, clock_us, status, event_us, chosen)
-
-    def _block(self, index: int, raw: Raw, clock_us: int) -> Block:
-        view = self.plan.views[index]
-        time_us = raw.time_us
-        status = np.full((len(time_us), len(view.columns)), PRESENT, np.uint8)
-        cells = raw.cells
-        if raw.absent is not None:
-            status[raw.absent] = NOT_FOUND
-        status[~raw.found] = NOT_FOUND
-        if self._enforce and view.ttl_us is not None:
-            aged = raw.found & (time_us < clock_us - view.ttl_us)
-            if aged.any():
-                status[aged] = OUTSIDE_MAX_AGE
-                blank = [None] * len(view.columns)
-                cells = [
-                    blank if old else row for old, row in zip(aged.tolist(), cells, strict=True)
-                ]
-        return Block(view.columns, raw.keys.unique, cells, time_us, status, raw.keys.place)
+        clock_us = time.time_ns() // 1000 if clock is None else clock
+        plan = self.plan
+        blocks, statuses, times, absent = [], [], [], []
+        for raw, views, columns, ttls in zip(
+            raws, plan.views_of, plan.columns_of, self._ttls, strict=True
+        ):
+            status = np.where(raw.found, np.uint8(PRESENT), np.uint8(NOT_FOUND))
+            if self._enforce:
+                aged = raw.found & (raw.time_us < clock_us - ttls)
+                if aged.any():
+                    status[aged] = OUTSIDE_MAX_AGE
+                    _blank(raw.cells, aged, views)
+            place = raw.keys.place
+            blocks.append(Block(columns, raw.keys.unique, raw.cells, place))
+            statuses.append(spread(status, place))
+            times.append(spread(raw.time_us, place))
+            if raw.absent is not None:
+                absent.append(spread(raw.absent & ~_aged_cells(status, views), place))
+        computed_features = computed(plan, entities, rows, blocks) if plan.transforms else {}
+        if plan.transforms:
+            statuses.append(np.full((rows, 1), PRESENT, np.uint8))
+            times.append(np.zeros((rows, 1), np.int64))
+        return Answer(
+            plan=plan,
+            rows=rows,
+            clock_us=clock_us,
+            blocks=blocks,
+            computed=computed_features,
+            view_status=joined(statuses),
+            view_us=joined(times),
+            absent=joined(absent) if absent else None,
+        )
 
 
 def open_reader(
@@ -157,3 +164,25 @@ def open_reader(
     nor SQLite. Opens no connection yet.
     """
     return OnlineReader(store, features, full_feature_names, limits or Limits())
+
+
+def spread(values: Any, place: Ints | None) -> Any:
+    """The rows of unique keys, one an asked row."""
+    return values if place is None else values[place]
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Columns side by side."""
+    return parts[0] if len(parts) == 1 else np.hstack(parts)
+
+
+def _blank(cells: list[list[Cell]], aged: Bools, views: Sequence[ViewPlan]) -> None:
+    starts = np.cumsum([0, *(len(view.columns) for view in views)]).tolist()
+    for row, view in np.argwhere(aged).tolist():
+        start, stop = starts[view], starts[view + 1]
+        cells[row][start:stop] = [None] * (stop - start)
+
+
+def _aged_cells(status: Any, views: Sequence[ViewPlan]) -> Any:
+    widths = [len(view.columns) for view in views]
+    return np.repeat(status == OUTSIDE_MAX_AGE, widths, axis=1)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stores.compiled import Plan
+from stores.compiled import Plan, ViewPlan
+from stores.decode import Cell
 from stores.fetched import Fetch, Keys, Raw
-from stores.redis_lines import OnlineStoreAway
+from stores.redis_server import OnlineStoreAway
 from stores.times import micros
 
 _KEYS_A_QUERY = 500
@@ -104,31 +105,38 @@ class SqliteFetch(Fetch):
 
     def ask(self, keys: list[Keys]) -> tuple[list[Raw], int | None]:
         asked = [
-            (f"{self.plan.project}_{view.stored_name}", keys[view.key].unique)
-            for view in self.plan.views
+            (f"{self.plan.project}_{view.stored_name}", some.unique)
+            for some, views in zip(keys, self.plan.views_of, strict=True)
+            for view in views
         ]
         found, clock = self.tables.fetch(asked, self.clock_of)
-        raws = []
-        for view, rows in zip(self.plan.views, found, strict=True):
-            some = keys[view.key]
-            hits = [rows.get(key) for key in some.unique]
-            cells = [
-                [None] * len(view.columns)
-                if hit is None
-                else [hit[1].get(column.feature) for column in view.columns]
-                for hit in hits
-            ]
-            absent = np.array([[cell is None for cell in row] for row in cells], bool)
-            raws.append(
-                Raw(
-                    keys=some,
-                    cells=cells,
-                    time_us=np.array([0 if hit is None else hit[0] for hit in hits], np.int64),
-                    found=np.array([hit is not None for hit in hits], bool),
-                    absent=absent.reshape(len(hits), len(view.columns)),
-                )
-            )
-        return raws, clock
+        left = iter(found)
+        return [
+            _raw(some, views, [next(left) for _ in views])
+            for some, views in zip(keys, self.plan.views_of, strict=True)
+        ], clock
 
     def close(self) -> None:
         self.tables.close()
+
+
+def _raw(keys: Keys, views: Sequence[ViewPlan], found: Sequence[Found]) -> Raw:
+    cells: list[list[Cell]] = []
+    times, hits = [], []
+    for key in keys.unique:
+        row: list[Cell] = []
+        for view, rows in zip(views, found, strict=True):
+            hit = rows.get(key)
+            hits.append(hit is not None)
+            times.append(hit[0] if hit else 0)
+            known = hit[1] if hit else {}
+            row += [known.get(column.feature) for column in view.columns]
+        cells.append(row)
+    absent = np.array([[cell is None for cell in row] for row in cells], bool)
+    return Raw(
+        keys=keys,
+        cells=cells,
+        time_us=np.array(times, np.int64).reshape(-1, len(views)),
+        found=np.array(hits, bool).reshape(-1, len(views)),
+        absent=absent.reshape(len(cells), -1),
+    )

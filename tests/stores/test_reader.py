@@ -10,7 +10,7 @@ import pytest
 import redis
 from feast import FeatureStore
 
-from stores.reader import BadRequest, OnlineReader, open_reader
+from stores.reader import Answer, BadRequest, OnlineReader, open_reader
 from tests.stores.example import NOON, open_example, write
 
 PRESENT, NOT_FOUND, OUTSIDE_MAX_AGE = 1, 3, 4
@@ -31,12 +31,18 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureStore:
     return open_example(tmp_path, kind | {"age_from": "newest"})
 
 
+async def once(reader: OnlineReader, entities: dict[str, Any]) -> Answer:
+    answer = await reader.read_async(entities)
+    await reader.close_async()
+    return answer
+
+
 def test_values_status_and_age_of_each_row(store: FeatureStore) -> None:
     write(store, (1, 5, NOON, NOON), (2, None, NOON, None), (3, 7, NOON - timedelta(hours=2), None))
     reader = open_reader(store, REFS)
     for answer in (
         reader.read({"driver_id": [1, 2, 3, 9, 1]}),
-        asyncio.run(reader.read_async({"driver_id": [1, 2, 3, 9, 1]})),
+        asyncio.run(once(reader, {"driver_id": [1, 2, 3, 9, 1]})),
     ):
         nan = np.nan
         assert answer.names == ("count", "mean_km")
