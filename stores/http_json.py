@@ -10,7 +10,7 @@ from feast.errors import FeastError, FeastObjectNotFoundException
 
 from stores.compiled import BadRequest
 from stores.decode import UnreadableValue
-from stores.redis_lines import OnlineStoreAway, OnlineStoreRefuses
+from stores.redis_server import OnlineStoreAway, OnlineStoreRefuses
 
 FLAGS = ("full_feature_names", "include_feature_view_version_metadata")
 KNOWN = ("entities", "feature_service", "features", *FLAGS)

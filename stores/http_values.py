@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -12,46 +13,63 @@ from feast.feature_server_utils import _value_to_native
 from feast.type_map import python_values_to_proto_values
 
 from stores import decode
-from stores.answer import Answer, Block, Computed, read_cell, spread
+from stores.answer import Answer, Block, Computed, read_cell
 from stores.compiled import Plan
 from stores.decode import Cell, UnreadableValue
 from stores.server_metrics import STATUSES
 
 Values = Callable[[Sequence[Cell]], Any]
-_NAMES = [name.encode() for name in STATUSES]
 _DOUBLES = np.dtype([("tag", "u1"), ("value", "<f8")])
 _FEW = 8
 
 
-def values_of(plan: Plan) -> list[Values | None]:
-    """How each feature's stored bytes become JSON values; None: it is computed."""
-    kinds = {column.name: decode.kind_of(column.dtype) for column in plan.columns}
-    made = {"BOOL": _bools, "DOUBLE": _doubles, "FLOAT": _floats, "INT32": _ints, "INT64": _ints}
-    return [made.get(kinds[name], _natives) if name in kinds else None for name in plan.names]
+@dataclass(frozen=True)
+class Written:
+    """How one feature's values are written. read: of stored bytes, None: it is computed.
+
+    block, place: where its bytes stand in an answer; view: where its view's times stand.
+    """
+
+    name: str
+    read: Values | None
+    block: int
+    place: int
+    view: int
 
 
-def results(answer: Answer, values: Sequence[Values | None]) -> list[Any]:
+def written(plan: Plan) -> list[Written]:
+    """One a feature of the plan."""
+    kinds = {c.name: decode.kind_of(c.dtype) for view in plan.views for c in view.columns}
+    reads = {"BOOL": _bools, "DOUBLE": _doubles, "FLOAT": _floats, "INT32": _ints, "INT64": _ints}
+    return [
+        Written(
+            name,
+            reads.get(kinds[name], _natives) if name in kinds else None,
+            *plan.homes.get(name, (-1, -1)),
+            view,
+        )
+        for name, view in zip(plan.names, plan.view_places.tolist(), strict=True)
+    ]
+
+
+def results(answer: Answer, features: Sequence[Written]) -> list[Any]:
     """One a feature: values, statuses, event_timestamps. Raises UnreadableValue."""
-    blocks: dict[int, tuple[Any, Any]] = {}
-    said: dict[bytes, orjson.Fragment] = {}
-    found = []
-    columns = np.ascontiguousarray(answer.status.T)
-    for source, read, status in zip(answer._sources, values, columns, strict=True):
-        key = status.tobytes()
-        statuses = said.get(key)
-        if statuses is None:
-            statuses = said[key] = _statuses(key)
-        if isinstance(source, Computed):
-            cells, stamps = _computed(source), [stamp(0)] * answer.rows
-        else:
-            block, place = source
-            if id(block) not in blocks:
-                blocks[id(block)] = _stamps(block)
-            stamps = blocks[id(block)]
-            assert read is not None
-            cells = _column(block, place, read)
-        found.append({"values": cells, "statuses": statuses, "event_timestamps": stamps})
-    return found
+    stamps = [_stamps(view) for view in answer.view_us.T.tolist()]
+    if answer.absent is None:
+        of_view = [_statuses(view) for view in answer.view_status.T.tolist()]
+        statuses = [of_view[feature.view] for feature in features]
+    else:
+        statuses = [_statuses(column) for column in answer.status.T.tolist()]
+    return [
+        {
+            "values": _column(answer.blocks[feature.block], feature.place, feature.read)
+            if feature.read
+            else _computed(answer.computed[feature.name]),
+            "statuses": said,
+            "event_timestamps": stamps[feature.view],
+        }
+        for feature, said in zip(features, statuses, strict=True)
+    ]
 
 
 def present(column: list[Any]) -> dict[str, Any]:
@@ -74,14 +92,12 @@ def stamp(us: int) -> str:
     return f"{text}.{rest // 1000:03d}Z" if rest % 1000 == 0 else f"{text}.{rest:06d}Z"
 
 
-def _stamps(block: Block) -> Any:
-    return orjson.Fragment(orjson.dumps([*map(stamp, spread(block.time_us, block.place).tolist())]))
+def _stamps(column: list[int]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps([stamp(us) for us in column]))
 
 
-def _statuses(column: bytes) -> orjson.Fragment:
-    if not column:
-        return orjson.Fragment(b"[]")
-    return orjson.Fragment(b'["%b"]' % b'","'.join([_NAMES[status] for status in column]))
+def _statuses(column: list[int]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps([STATUSES[status] for status in column]))
 
 
 def _column(block: Block, place: int, read: Values) -> Any:

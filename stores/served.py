@@ -14,9 +14,10 @@ from feast.utils import _get_cached_request_context
 
 from stores.answer import Answer
 from stores.http_json import Asked, Refused, feast_body, response
-from stores.http_values import present, results, values_of
+from stores.http_values import present, results, written
 from stores.reader import OnlineReader, open_reader
 
+AFTER_ITS_LAST_ANSWER_S = 30.0
 IN_A_THREAD = 20_000  # values from which an answer is made beside the event loop
 log = logging.getLogger("stores.server")
 Key = tuple[str | tuple[str, ...], bool]
@@ -37,7 +38,7 @@ class Read(Protocol):
 
     def stale(self, store: FeatureStore) -> bool: ...
 
-    def close(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class FeastRead:
     def stale(self, store: FeatureStore) -> bool:
         return self.service and self._named(self.features.name) != self.features
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing to close."""
 
 
@@ -115,7 +116,7 @@ class CompiledRead:
 
     def __init__(self, reader: OnlineReader, facts: Facts):
         self.reader, self.facts = reader, facts
-        self.values = values_of(reader.plan)
+        self.features = written(reader.plan)
 
     async def answer(self, asked: Asked) -> Served:
         entities = {self.facts.join_keys.get(n, n): c for n, c in asked.entities.items()}
@@ -131,7 +132,7 @@ class CompiledRead:
         if asked.versions:
             metadata["feature_view_metadata"] = self.facts.versions
         found = [present(entities[name]) for name in keys]
-        found += results(answer, self.values)
+        found += results(answer, self.features)
         counts = np.bincount(answer.status.ravel(), minlength=5)
         return Served(response(found, metadata), counts.tolist())
 
@@ -139,8 +140,8 @@ class CompiledRead:
         asked = self.facts.features, self.facts.full_names
         return self.reader.stale(store) or facts_of(store, *asked) != self.facts
 
-    def close(self) -> None:
-        self.reader.close()
+    async def close(self) -> None:
+        await self.reader.close_async()
 
 
 def open_read(store: FeatureStore, features: str | tuple[str, ...], full: bool) -> Read:
@@ -165,6 +166,7 @@ class Reads:
         self.store, self.size = store, size
         self._kept: OrderedDict[Key, Read] = OrderedDict()
         self._compiling = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def of(self, asked: Asked) -> Read:
         """The read of this request, compiled where it is new. Raises Feast's errors."""
@@ -203,10 +205,20 @@ class Reads:
             return None
 
     def _close(self, read: Read) -> None:
-        asyncio.get_running_loop().call_later(30.0, read.close)  # after its last request
+        closing = asyncio.create_task(self._close_later(read))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
-    def close(self) -> None:
+    async def _close_later(self, read: Read) -> None:
+        try:
+            await asyncio.sleep(AFTER_ITS_LAST_ANSWER_S)
+        finally:
+            await read.close()
+
+    async def close(self) -> None:
         """Closes all."""
-        for read in self._kept.values():
-            read.close()
-        self._kept.clear()
+        for closing in list(self._closing):
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        while self._kept:
+            await self._kept.popitem()[1].close()

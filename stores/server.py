@@ -140,9 +140,7 @@ class FeatureServer:
             refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await refreshing
-            self.reads.close()
-            await asyncio.sleep(0)  # connections close in the loop's next turns
-            await asyncio.sleep(0)
+            await self.reads.close()
 
     async def _keep_fresh(self) -> None:
         while True:

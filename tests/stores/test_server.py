@@ -106,11 +106,14 @@ def test_answers_are_those_of_feasts_server(feasts: str, ours: str, request_name
 
 
 def test_all_of_them_are_compiled_where_rows_are_known(store: FeatureStore) -> None:
-    reads = Reads(store, 64)
-    for name, asked in REQUESTS.items():
-        read = asyncio.run(reads.of(parse(json.dumps(asked).encode(), 99)))
-        assert isinstance(read, FeastRead if name == "no entity" else CompiledRead), name
-    reads.close()
+    async def kinds() -> None:
+        reads = Reads(store, 64)
+        for name, asked in REQUESTS.items():
+            read = await reads.of(parse(json.dumps(asked).encode(), 99))
+            assert isinstance(read, FeastRead if name == "no entity" else CompiledRead), name
+        await reads.close()
+
+    asyncio.run(kinds())
 
 
 def test_no_rows_are_an_empty_answer(ours: str) -> None:
