@@ -150,7 +150,7 @@ class Plan:
     def computed_types(self) -> dict[str, FeastType]:
         """The types of the features of the on-demand views, by their answered names."""
         return {
-            _output_name(f"{title_of(view)}:{field.name}", self.full_names): field.dtype
+            _output_name(f"{title_of(view.projection)}:{field.name}", self.full_names): field.dtype
             for view in self.transforms
             for field in view.features
         }
@@ -186,7 +186,7 @@ def compile_features(
     for view, wanted in grouped:
         key = _key_plan(view, entities)
         place = keys.setdefault(key, len(keys))
-        title = title_of(view)
+        title = title_of(view.projection)
         wanted = sorted(wanted, key=lambda f: (order.get(f"{title}:{f}", len(order)), f))
         views.append(_view_plan(store, view, wanted, place, full_feature_names))
     for view in on_demand:
@@ -216,9 +216,9 @@ def field_hash(view: str, feature: str) -> bytes:
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 
-def title_of(view: Any) -> str:
+def title_of(projection: Any) -> str:
     """What requests call a view: its alias, else its name, with the version asked for."""
-    return str(view.projection.name_to_use())
+    return str(projection.name_to_use())
 
 
 def _output_name(ref: str, full: bool) -> str:
@@ -231,7 +231,7 @@ def _output_name(ref: str, full: bool) -> str:
 def _view_plan(
     store: FeatureStore, view: FeatureView, wanted: Sequence[str], key: int, full: bool
 ) -> ViewPlan:
-    title = title_of(view)
+    title = title_of(view.projection)
     types = {field.name: field.dtype for field in [*view.features, *view.projection.features]}
     versioned = store.config.registry.enable_online_feature_view_versioning
     ttl = getattr(view, "ttl", None)

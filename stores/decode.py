@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.type_map import NULL_TIMESTAMP_INT_VALUE, feast_value_type_to_python_type
-from feast.types import FeastType, from_feast_to_pyarrow_type
+from feast.type_map import feast_value_type_to_python_type
+from feast.types import Array, Bytes, FeastType, Set, from_feast_to_pyarrow_type
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -100,9 +100,16 @@ def array(cells: Sequence[Cell], dtype: FeastType) -> pa.Array:
         raise UnreadableValue(f"not a {kind}: {why}") from None
 
 
-def arrow_type_of(dtype: FeastType) -> pa.DataType:
-    """Feast's Arrow type of a feature."""
-    return from_feast_to_pyarrow_type(dtype)
+def arrow_type_of(dtype: FeastType) -> pa.DataType | None:
+    """Feast's Arrow type of a feature; None, to be inferred, where Feast has none."""
+    if dtype == Bytes:
+        return pa.binary()
+    if isinstance(dtype, Array | Set) and dtype.base_type == Bytes:
+        return pa.list_(pa.binary())
+    try:
+        return from_feast_to_pyarrow_type(dtype)
+    except ValueError:
+        return None
 
 
 def reader_of(kind: str) -> Callable[[Cell], Any]:
@@ -146,6 +153,3 @@ def _plain(value: Any) -> Any:
     if type(value).__name__ in {"UUID", "Decimal"}:
         return str(value)
     return value
-
-
-__all__ = ["NULL_TIMESTAMP_INT_VALUE", "Cell", "UnreadableValue"]

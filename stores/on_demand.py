@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from stores.answer import Block, Computed
 from stores.compiled import BadRequest, Plan, title_of
+from stores.decode import NUMERIC, arrow_type_of, kind_of
 
 
 def computed(
@@ -14,27 +16,44 @@ def computed(
 ) -> dict[str, Computed]:
     """The on-demand features by answered name, of the request and the features they declare.
 
-    Raises BadRequest where a view gives another count of rows.
+    Raises BadRequest where a view gives another count of rows, ValueError where it leaves a feature
+    out or gives one of another type.
     """
-    given = {name: list(entities[name]) for name in plan.asked}
+    given = {name: listed(entities[name]) for name in plan.asked}
     views = {c.name: view.name for view in plan.views for c in view.columns}
     stored = {name: blocks[block].values(place) for name, (block, place) in plan.homes.items()}
     found: dict[str, Computed] = {}
     for view in plan.transforms:
-        declared = {str(p.name_to_use()) for p in view.source_feature_view_projections.values()}
+        declared = {title_of(p) for p in view.source_feature_view_projections.values()}
         inputs = given | {n: values for n, values in stored.items() if views[n] in declared}
         if view.mode == "python":
             made: Any = view.transform_dict(inputs)
         else:
             made = view.transform_arrow(pa.table(inputs), plan.full_names).to_pydict()
-        title = title_of(view)
+        title = title_of(view.projection)
         for field in view.features:
             name = f"{title}__{field.name}" if plan.full_names else field.name
             if name not in plan.names:
                 continue
-            column = made[name]
+            column = made.get(name, made.get(field.name))
+            if column is None:
+                raise ValueError(f"{title}: gave no {field.name}; gave: {', '.join(made)}")
             values = column if isinstance(column, list) else [column]
             if len(values) != rows:
                 raise BadRequest(f"{title}:{field.name}: {len(values)} values of {rows} rows")
-            found[name] = Computed(values, field.dtype)
+            found[name] = Computed(plain(values, field.dtype), field.dtype)
     return found
+
+
+def plain(values: list[Any], dtype: Any) -> list[Any]:
+    """The values as their type has them: an integer of a Float64 is a float."""
+    kind = arrow_type_of(dtype)
+    if kind is None or kind_of(dtype) not in NUMERIC:
+        return values
+    items = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return list(pa.array(items, kind, from_pandas=True).to_pylist())
+
+
+def listed(values: Sequence[Any]) -> list[Any]:
+    """Plain Python values."""
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
