@@ -95,6 +95,28 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "number")
 
 
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "DOUBLE": (int, float),
+    "FLOAT": (int, float),
+    "INT64": (int,),
+    "INT32": (int,),
+    "BOOL": (bool,),
+    "STRING": (str,),
+}
+
+
+def check(name: str, kind: str, column: list[Any]) -> None:
+    """Raises Refused where request data is not of its declared type; null is of every type."""
+    allowed = _JSON_TYPES.get(kind)
+    if allowed is None:
+        return
+    for row, value in enumerate(column):
+        right = isinstance(value, allowed) and (kind == "BOOL" or not isinstance(value, bool))
+        if value is not None and not right:
+            said = f"{value!r:.50} of type {type(value).__name__}"
+            raise Refused(400, f"request data {name}: row {row} is {said}; allowed: {kind}")
+
+
 def refusal_of(error: Exception) -> Refused | None:
     """The refusal that an error stands for; None: it is a fault of the server's own.
 

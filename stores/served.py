@@ -8,14 +8,20 @@ from typing import Any, Protocol
 
 import numpy as np
 from feast import FeatureStore
-from feast.errors import FeastError
+from feast.errors import FeastError, FeastObjectNotFoundException
 from feast.feature_server_utils import convert_response_to_dict
+from feast.infra.online_stores.redis import RedisOnlineStore
+from feast.infra.online_stores.sqlite import SqliteOnlineStore
 from feast.utils import _get_cached_request_context
 
 from stores.answer import Answer
-from stores.http_json import Asked, Refused, feast_body, response
+from stores.decode import kind_of
+from stores.http_json import Asked, Refused, check, feast_body, response
 from stores.http_values import present, results, written
 from stores.reader import OnlineReader, open_reader
+from stores.redis_ask import asking
+from stores.redis_server import Limits
+from stores.sqlite_read import SqliteTables
 
 AFTER_ITS_LAST_ANSWER_S = 30.0
 IN_A_THREAD = 20_000  # values from which an answer is made beside the event loop
@@ -56,11 +62,16 @@ class Facts:
 
 
 def facts_of(store: FeatureStore, features: str | tuple[str, ...], full: bool) -> Facts:
-    """Raises Feast's errors for what is not registered."""
+    """Raises Feast's errors for what is not registered, Refused for what cannot be asked together."""
     asked: Any = (
         store.get_feature_service(features) if isinstance(features, str) else list(features)
     )
-    context = _get_cached_request_context(store.registry, store.project, asked, full)
+    try:
+        context = _get_cached_request_context(store.registry, store.project, asked, full)
+    except KeyError as why:
+        raise Refused(404, str(why.args[0])) from None
+    except ValueError as why:
+        raise Refused(400, str(why)) from None
     _, _, join_keys, _, keys, grouped, _, _, _ = context
     versions = []
     for view, _ in grouped:
@@ -91,6 +102,8 @@ class FeastRead:
         return await asyncio.to_thread(self._answer, asked)
 
     def _answer(self, asked: Asked) -> Served:
+        if not asked.entities:
+            raise Refused(400, "entities is empty: a column of it says how many rows are wanted")
         try:
             proto = self.store.get_online_features(
                 self.features,
@@ -117,9 +130,12 @@ class CompiledRead:
     def __init__(self, reader: OnlineReader, facts: Facts):
         self.reader, self.facts = reader, facts
         self.features = written(reader.plan)
+        self.request = [(name, kind_of(dtype)) for name, dtype in reader.plan.request]
 
     async def answer(self, asked: Asked) -> Served:
         entities = {self.facts.join_keys.get(n, n): c for n, c in asked.entities.items()}
+        for name, kind in self.request:
+            check(name, kind, entities.get(name, []))
         if asked.rows * len(self.reader.names) > IN_A_THREAD:
             return await asyncio.to_thread(
                 lambda: self._served(asked, entities, self.reader.read(entities))
@@ -159,6 +175,26 @@ def open_read(store: FeatureStore, features: str | tuple[str, ...], full: bool) 
     return CompiledRead(reader, facts)
 
 
+async def ping(store: FeatureStore) -> None:
+    """Asks the online store for something small. Raises OnlineStoreAway, OnlineStoreRefuses."""
+    config = store.config.online_store
+    online = store._get_provider().online_store
+    if isinstance(online, RedisOnlineStore):
+        redis = asking(config, Limits(attempts=1, budget_s=1.5))
+        try:
+            await redis.fetch_async([], f"newest_row:{store.project}".encode())
+        finally:
+            await redis.close_async()
+    elif isinstance(online, SqliteOnlineStore):
+        await asyncio.to_thread(_open_tables, SqliteOnlineStore._get_db_path(store.config))
+
+
+def _open_tables(path: str) -> None:
+    tables = SqliteTables(path)
+    tables.fetch([], None)
+    tables.close()
+
+
 class Reads:
     """At most `size` compiled reads, the least used closed first."""
 
@@ -191,7 +227,7 @@ class Reads:
             await asyncio.to_thread(self.store.refresh_registry)
             for key, read in list(self._kept.items()):
                 renewed = await asyncio.to_thread(self._renewed, key, read)
-                if renewed is not read:
+                if renewed is not read and self._kept.get(key) is read:
                     if renewed is None:
                         del self._kept[key]
                     else:
@@ -201,7 +237,7 @@ class Reads:
     def _renewed(self, key: Key, read: Read) -> Read | None:
         try:
             return open_read(self.store, *key) if read.stale(self.store) else read
-        except Exception:  # the next request for it says why
+        except (FeastObjectNotFoundException, KeyError, Refused):
             return None
 
     def _close(self, read: Read) -> None:

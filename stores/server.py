@@ -26,7 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stores.http_json import Refused, detail, parse, refusal_of
-from stores.served import Reads
+from stores.served import Reads, ping
 from stores.server_metrics import Metrics
 
 PATH = "/get-online-features"
@@ -43,6 +43,7 @@ class Limits:
     max_rows: int = 10_000
     body_s: float = 10.0
     answer_s: float = 10.0
+    health_s: float = 2.0
     refresh_s: float = 10.0
     kept_reads: int = 64
 
@@ -50,8 +51,8 @@ class Limits:
 class FeatureServer:
     """The ASGI application: the hot route by itself, all other routes in Starlette."""
 
-    def __init__(self, store: FeatureStore, limits: Limits):
-        self.limits, self.metrics = limits, Metrics()
+    def __init__(self, store: FeatureStore, limits: Limits, workers: int = 1):
+        self.limits, self.metrics = limits, Metrics(workers)
         self.reads = Reads(store, limits.kept_reads)
         self.rest = Starlette(
             routes=[
@@ -126,6 +127,14 @@ class FeatureServer:
         return served.body
 
     async def _health(self, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(self.limits.health_s):
+                await ping(self.reads.store)
+        except TimeoutError:
+            why = f"the online store did not answer within {self.limits.health_s} s"
+            return Response(detail(why), 503, media_type="application/json")
+        except Exception as error:
+            return Response(detail(str(error)), 503, media_type="application/json")
         return Response(orjson.dumps({"status": "ok"}), media_type="application/json")
 
     async def _metrics(self, request: Request) -> Response:
@@ -170,7 +179,8 @@ def create_app() -> FeatureServer:
     """The application of the settings that `main` left in the environment."""
     settings = orjson.loads(os.environ[_SETTINGS])
     store = open_store(Path(settings.pop("repo")), settings.pop("profile_file"))
-    return FeatureServer(store, Limits(**settings))
+    workers = settings.pop("workers")
+    return FeatureServer(store, Limits(**settings), workers)
 
 
 def main(
@@ -191,7 +201,8 @@ def main(
 ) -> None:
     """Serves online features until it is told to stop, and then finishes what it began."""
     limits = Limits(max_body_bytes=max_body_bytes, max_rows=max_rows, refresh_s=refresh_s)
-    settings = asdict(limits) | {"repo": str(repo), "profile_file": profile_file}
+    place = {"repo": str(repo), "profile_file": profile_file, "workers": workers}
+    settings = asdict(limits) | place
     os.environ[_SETTINGS] = orjson.dumps(settings).decode()
     uvicorn.run(
         "stores.server:create_app",

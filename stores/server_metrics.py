@@ -1,7 +1,6 @@
 """What a feature server counts, for Prometheus. All labels are of small fixed sets."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -10,8 +9,11 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
+PREFIX = "feature_server_"
 STATUSES = ("INVALID", "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE")
 CODES = (200, 400, 404, 405, 408, 413, 422, 500, 503, 504)
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -22,27 +24,26 @@ class Metrics:
 
     media_type = CONTENT_TYPE_LATEST
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
         self.registry = CollectorRegistry()
         requests = Counter(
-            "feature_server_requests", "requests by HTTP status", ["status"], registry=self.registry
+            f"{PREFIX}requests", "requests by HTTP status", ["status"], registry=self.registry
         )
         values = Counter(
-            "feature_server_values", "values served by status", ["status"], registry=self.registry
+            f"{PREFIX}values", "values served by status", ["status"], registry=self.registry
         )
         self._requests = {code: requests.labels(str(code)) for code in CODES}
         self._values = [values.labels(status) for status in STATUSES]
-        self._entities = Counter(
-            "feature_server_entities", "entity rows served", registry=self.registry
-        )
+        self._entities = Counter(f"{PREFIX}entities", "entity rows served", registry=self.registry)
         self._seconds = Histogram(
-            "feature_server_request_seconds",
+            f"{PREFIX}request_seconds",
             "from a request's head to its answer",
             buckets=BUCKETS,
             registry=self.registry,
         )
         self._refresh_failures = Counter(
-            "feature_server_refresh_failures",
+            f"{PREFIX}refresh_failures",
             "failed looks at the registry",
             registry=self.registry,
         )
@@ -65,8 +66,16 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition, of all processes where there are several."""
-        registry = self.registry
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        if self.workers == 1:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        registry.register(_OfAllProcesses())
         return generate_latest(registry)
+
+
+class _OfAllProcesses(Collector):
+    """Our metrics of all workers, from the folder that they share."""
+
+    def collect(self) -> Iterable[Metric]:
+        every = MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
+        return [metric for metric in every if metric.name.startswith(PREFIX)]

@@ -138,5 +138,5 @@ def _raw(keys: Keys, views: Sequence[ViewPlan], found: Sequence[Found]) -> Raw:
         cells=cells,
         time_us=np.array(times, np.int64).reshape(-1, len(views)),
         found=np.array(hits, bool).reshape(-1, len(views)),
-        absent=absent.reshape(len(cells), -1),
+        absent=absent.reshape(len(cells), sum(len(view.columns) for view in views)),
     )
