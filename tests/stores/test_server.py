@@ -3,17 +3,21 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 import redis
 from feast import FeatureStore
+from feast.errors import FeatureViewNotFoundException
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 
 from stores.http_json import parse
 from stores.served import CompiledRead, FeastRead, Reads
 from stores.server import FeatureServer, Limits
-from tests.stores.server_example import DTYPES, feast_serve, open_rides, serving
+from tests.stores.server_example import DTYPES, NOON, feast_serve, open_rides, serving
 
 PATH = "/get-online-features"
 EVERY = [f"everything:{name}" for name in DTYPES]
@@ -129,3 +133,48 @@ def test_whole_numbers_among_request_data_leave_the_others_whole(ours: str) -> N
     }
     found = httpx.post(ours + PATH, json=asked).json()
     assert columns(found)["margin"]["values"] == [3.0, -3.0]
+
+
+@pytest.fixture
+def remote(store: FeatureStore, ours: str) -> FeatureStore:
+    """Feast's own client of a remote online store, on our server."""
+    profile = store.repo_path / "remote.yaml"
+    online = {"online_store": {"type": "remote", "path": ours}}
+    text = (store.repo_path / "feature_store.yaml").read_text(encoding="utf-8")
+    profile.write_text(json.dumps(json.loads(text) | online), encoding="utf-8")
+    return FeatureStore(repo_path=str(store.repo_path), fs_yaml_file=profile)
+
+
+def test_feasts_remote_store_reads_through_ours(store: FeatureStore, remote: FeatureStore) -> None:
+    rows = {"driver_id": [1, 2, 3, 9], "zone_id": ["a", "b", "b", "b"], "wanted_km": [1.0] * 4}
+    service = store.get_feature_service("all")
+    expected = store.get_online_features(service, rows)
+    found = remote.get_online_features(service, rows)
+    names = ["driver_id", "zone_id", "i64", "km", "margin", "load"]
+    assert {n: found.to_dict()[n] for n in names} == {n: expected.to_dict()[n] for n in names}
+
+    def statuses(answer: Any) -> dict[str, list[int]]:
+        names = answer.metadata.feature_names.val
+        return {n: list(v.statuses) for n, v in zip(names, answer.results, strict=True)}
+
+    assert statuses(found.proto) == statuses(expected.proto)
+
+
+def test_feasts_remote_store_reads_single_views(store: FeatureStore, remote: FeatureStore) -> None:
+    view = store.get_feature_view("everything")
+    keys = [
+        EntityKey(join_keys=["driver_id"], entity_values=[Value(int64_val=driver)])
+        for driver in (1, 9)
+    ]
+    online: Any = remote._get_provider().online_store
+    (time, values), (_, missing) = online.online_read(remote.config, view, keys, ["i64", "text"])
+    assert time == NOON + timedelta(microseconds=1500)
+    assert (values["i64"].int64_val, values["text"].string_val) == (-(2**62), "né\n")
+    assert missing["i64"].WhichOneof("val") is None
+
+
+def test_feasts_remote_store_raises_feasts_own_errors(remote: FeatureStore) -> None:
+    with pytest.raises(FeatureViewNotFoundException, match="nope"):
+        remote._get_provider().get_online_features(  # type: ignore[attr-defined]
+            remote.config, ["nope:f"], {"driver_id": [1]}, remote.registry, remote.project
+        )
