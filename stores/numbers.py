@@ -40,7 +40,8 @@ def matrix(rows: Sequence[Sequence[Cell]], width: int) -> Floats:
     if rest.any():
         floats = (tags == FLOAT) & (sizes == 5)
         found[floats] = _windows(data, "<f4")[starts[floats] + 1]
-        whole = ((tags == INT64) | (tags == INT32) | (tags == BOOL)) & (sizes <= 9)
+        whole = (tags == INT64) | (tags == INT32) | (tags == BOOL)
+        whole &= (sizes >= 2) & (sizes <= 9)
         places = np.flatnonzero(whole)
         values, right = _varints(data, starts[places] + 1, sizes[places] - 1)
         right &= (tags[places] != BOOL) | (values < 2)

@@ -73,6 +73,8 @@ class OnlineReader:
     def read(self, entities: Mapping[str, Sequence[Any]]) -> Answer:
         """The features of each row; columns that no feature needs are left unread.
 
+        Without any column a service of views without entities answers one row.
+
         Raises BadRequest (a missing column, a null or a key of another type), OnlineStoreAway,
         OnlineStoreRefuses, UnreadableValue.
         """
@@ -109,7 +111,7 @@ class OnlineReader:
                 f"missing {', '.join(missing)}; needed: {', '.join(self.plan.asked)}; "
                 f"given: {', '.join(entities) or 'nothing'}"
             )
-        lengths = {name: len(entities[name]) for name in self.plan.asked}
+        lengths = {name: len(entities[name]) for name in self.plan.asked or entities}
         if len(set(lengths.values())) > 1:
             raise BadRequest(f"columns of different lengths: {lengths}")
         rows = next(iter(lengths.values()), 1)
