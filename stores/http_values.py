@@ -1,6 +1,7 @@
 """A reader's answer as the `results` of Feast's JSON, from the stored bytes."""
 
 import math
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from stores.decode import Cell, UnreadableValue
 from stores.server_metrics import STATUSES
 
 Values = Callable[[Sequence[Cell]], Any]
+_DOUBLE = struct.Struct("<d").unpack_from
 _DOUBLES = np.dtype([("tag", "u1"), ("value", "<f8")])
 _FEW = 8
 
@@ -122,6 +124,8 @@ def _computed(source: Computed) -> list[Any]:
 
 
 def _doubles(cells: Sequence[Cell]) -> Any:
+    if len(cells) == 1 and (cell := cells[0]) and cell[0] == decode.DOUBLE and len(cell) == 9:
+        return [_finite(_DOUBLE(cell, 1)[0])]
     if len(cells) > _FEW and None not in cells:
         joined = b"".join(cells)  # type: ignore[arg-type]
         if len(joined) == 9 * len(cells):

@@ -170,8 +170,6 @@ def open_read(store: FeatureStore, features: str | tuple[str, ...], full: bool) 
     except (TypeError, ValueError) as why:
         log.warning("%s: read by Feast itself: %s", features, why)
         return FeastRead(store, features, full)
-    if not reader.plan.asked:  # nothing that the reader reads says how many rows are wanted
-        return FeastRead(store, features, full)
     return CompiledRead(reader, facts)
 
 

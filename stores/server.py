@@ -7,6 +7,7 @@ POST /get-online-features (Feast's JSON), GET /health, GET /metrics (Prometheus)
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import time
@@ -180,7 +181,10 @@ def create_app() -> FeatureServer:
     settings = orjson.loads(os.environ[_SETTINGS])
     store = open_store(Path(settings.pop("repo")), settings.pop("profile_file"))
     workers = settings.pop("workers")
-    return FeatureServer(store, Limits(**settings), workers)
+    app = FeatureServer(store, Limits(**settings), workers)
+    gc.collect()
+    gc.freeze()  # what was imported stays: later collections need not look at it
+    return app
 
 
 def main(
@@ -215,6 +219,7 @@ def main(
         ws="none",
         access_log=access_log,
         server_header=False,
+        proxy_headers=False,
         log_level="info" if access_log else "warning",
         limit_concurrency=max_connections,
         timeout_graceful_shutdown=10,

@@ -53,7 +53,6 @@ REFUSED: dict[str, tuple[int, str, Any]] = {
         "wanted_km: row 0 is 'x'",
         {"features": ["margins:margin"], "entities": RIDE | {"wanted_km": ["x"]}},
     ),
-    "no rows to count": (400, "entities is empty", {"features": ["city:load"], "entities": {}}),
     "unequal columns": (
         422,
         "different lengths",
@@ -326,3 +325,22 @@ def test_written_rows_are_served_at_once(store: FeatureStore, ours: str) -> None
     put(store, "ride", [({"driver_id": 5, "zone_id": "z"}, {"km": Value(double_val=7.0)}, NOON)])
     asked = {"features": ["ride:km"], "entities": {"driver_id": [5], "zone_id": ["z"]}}
     assert httpx.post(ours + PATH, json=asked).json()["results"][2]["values"] == [7.0]
+
+
+def test_several_processes_count_together(store: FeatureStore) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "stores.server", "--repo", str(store.repo_path)]
+    with process([*command, "--port", str(port), "--workers", "2"], port):
+        address = f"http://127.0.0.1:{port}"
+        transport = httpx.HTTPTransport(retries=3)
+        for _ in range(20):
+            with httpx.Client(transport=transport, timeout=60) as client:
+                assert client.post(address + PATH, json=ONE).status_code == 200
+            transport = httpx.HTTPTransport(retries=3)
+        counted = [
+            sample(
+                httpx.get(address + "/metrics").text, 'feature_server_requests_total{status="200"}'
+            )
+            for _ in range(4)
+        ]
+    assert counted == [20] * 4
