@@ -17,7 +17,8 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from stores.http_json import parse
 from stores.served import CompiledRead, FeastRead, Reads
-from stores.server import FeatureServer, Limits
+from stores.server import Limits
+from stores.server_app import FeatureServer
 from tests.stores.server_example import DTYPES, NOON, feast_serve, open_rides, serving
 
 PATH = "/get-online-features"

