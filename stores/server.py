@@ -70,7 +70,7 @@ def main(
             log_level="info" if access_log else "warning",
             limit_concurrency=max_connections,
             timeout_graceful_shutdown=10,
-            timeout_worker_healthcheck=60,
+            timeout_worker_healthcheck=120,
         )
 
 

@@ -217,7 +217,7 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def process(command: list[str], port: int, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
+def process(command: list[str], port: int, seconds: float = 150) -> Iterator[subprocess.Popen[str]]:
     """A server in a process of its own, from when its port answers."""
     place = {"PYTHONPATH": str(Path(__file__).parents[2]), "FEAST_USAGE": "False"}
     with subprocess.Popen(
@@ -232,7 +232,7 @@ def process(command: list[str], port: int, seconds: float = 60) -> Iterator[subp
             yield running
         finally:
             running.terminate()
-            running.communicate(timeout=30)
+            running.communicate(timeout=60)
 
 
 def _wait_for(running: subprocess.Popen[str], port: int, deadline: float) -> None:

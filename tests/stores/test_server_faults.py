@@ -38,6 +38,7 @@ REFUSED: dict[str, tuple[int, str, Any]] = {
     "text as a key": (400, "row 1 is 'a'", ONE | {"entities": {"driver_id": [1, "a"]}}),
     "null as a key": (400, "row 0 is null", ONE | {"entities": {"driver_id": [None]}}),
     "part of a key": (400, "row 0 is 1.5", ONE | {"entities": {"driver_id": [1.5]}}),
+    "a bool as a key": (400, "row 0 is True", ONE | {"entities": {"driver_id": [True]}}),
     "a key past 64 bits": (400, "driver_id", ONE | {"entities": {"driver_id": [2**64]}}),
     "the same twice": (
         400,
