@@ -33,13 +33,20 @@ class Block:
     cells: Sequence[Sequence[Cell]]
     place: Ints | None
 
-    def matrix(self) -> Floats:
-        """float64, asked rows x columns. Raises UnreadableValue naming view, feature and key."""
+    def matrix(self, wanted: Sequence[int] | None = None) -> Floats:
+        """float64, asked rows x wanted columns, None: all.
+
+        Raises UnreadableValue naming view, feature and key.
+        """
+        cells, columns = self.cells, self.columns
+        if wanted is not None:
+            cells = [[row[place] for place in wanted] for row in cells]
+            columns = tuple(columns[place] for place in wanted)
         try:
-            found = numbers.matrix(self.cells, len(self.columns))
+            found = numbers.matrix(cells, len(columns))
         except UnreadableValue:
-            for row, key in zip(self.cells, self.keys, strict=True):
-                for cell, column in zip(row, self.columns, strict=True):
+            for row, key in zip(cells, self.keys, strict=True):
+                for cell, column in zip(row, columns, strict=True):
                     read_cell(decode.number, cell, column.view, column.feature, key)
             raise
         return found if self.place is None else found[self.place]
@@ -142,14 +149,18 @@ class Answer:
                 f"no numbers: {', '.join(self.plan.no_numbers)}; "
                 f"a matrix takes {', '.join(sorted(decode.NUMERIC))}"
             )
-        parts = [block.matrix() for block in self.blocks]
+        parts = [
+            block.matrix(wanted)
+            for block, wanted in zip(self.blocks, self.plan.wanted_places, strict=True)
+        ]
         stored = parts[0] if len(parts) == 1 else np.hstack(parts)
         if self.plan.in_order:
             return stored
         found = np.empty((self.rows, len(self.names)))
-        for place, name in enumerate(self.names):
-            made = self.computed.get(name)
-            found[:, place] = made.numbers() if made else stored[:, self.plan.stored_places[place]]
+        for name, column, place in zip(
+            self.names, found.T, self.plan.number_places.tolist(), strict=True
+        ):
+            column[:] = self.computed[name].numbers() if place < 0 else stored[:, place]
         return found
 
     def to_arrow(self) -> pa.Table:

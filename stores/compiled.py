@@ -4,7 +4,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,8 @@ from feast.utils import _get_online_request_context, _parse_feature_ref
 
 from stores.decode import NUMERIC
 
+_MICROSECOND = timedelta(microseconds=1)
+_TIMES = 2  # fields of a view beside its features: event and created time
 _HEAD = struct.Struct("<II")
 _INT64 = struct.Struct("<IIq")
 _INT32 = struct.Struct("<IIi")
@@ -38,6 +40,22 @@ class Column:
     view: str
     feature: str
     dtype: FeastType
+
+    @property
+    def ref(self) -> str:
+        """view:feature."""
+        return f"{self.view}:{self.feature}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a stored feature stands: entity, place in its columns, place in all, place of its view."""
+
+    entity: int
+    place: int
+    flat: int
+    view: int
+    column: Column
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,10 @@ class KeyPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled read. names: the answer's features in the service's order."""
+    """A compiled read. names, refs: the answer's features in the service's order.
+
+    held: how many fields the registry's views keep under each entity's key, times included.
+    """
 
     project: str
     names: tuple[str, ...]
@@ -93,6 +114,7 @@ class Plan:
     transforms: tuple[OnDemandFeatureView, ...]
     refs: tuple[str, ...]
     full_names: bool
+    held: tuple[int, ...]
 
     @cached_property
     def views_of(self) -> tuple[tuple[ViewPlan, ...], ...]:
@@ -112,55 +134,96 @@ class Plan:
         return tuple(len(columns) for columns in self.columns_of)
 
     @cached_property
-    def homes(self) -> dict[str, tuple[int, int]]:
-        """A stored feature's entity and its place among the entity's features."""
+    def stored(self) -> dict[str, Stored]:
+        """Where each stored feature stands, by its ref, in the order of the entities' columns."""
+        columns = [
+            (entity, place, view, column)
+            for entity, views in enumerate(self.views_of)
+            for place, (view, column) in enumerate((v, c) for v in views for c in v.columns)
+        ]
+        order = {id(view): n for n, view in enumerate(v for views in self.views_of for v in views)}
         return {
-            column.name: (entity, place)
-            for entity, columns in enumerate(self.columns_of)
-            for place, column in enumerate(columns)
+            column.ref: Stored(entity, place, flat, order[id(view)], column)
+            for flat, (entity, place, view, column) in enumerate(columns)
+        }
+
+    @cached_property
+    def homes(self) -> dict[str, tuple[int, int]]:
+        """An answered stored feature's entity and its place among the entity's columns, by name."""
+        return {
+            name: (self.stored[ref].entity, self.stored[ref].place)
+            for name, ref in zip(self.names, self.refs, strict=True)
+            if ref in self.stored
         }
 
     @cached_property
     def stored_places(self) -> Any:
         """Of each answered feature: its place among all stored ones; -1 of a computed one."""
-        order = {name: place for place, name in enumerate(self.homes)}
-        return np.array([order.get(name, -1) for name in self.names], np.int64)
+        found = [self.stored[ref].flat if ref in self.stored else -1 for ref in self.refs]
+        return np.array(found, np.int64)
 
     @cached_property
     def view_places(self) -> Any:
         """Of each answered feature: its view's place, entity by entity; past the last if computed."""
-        ordered = [view for views in self.views_of for view in views]
-        of = {column.name: n for n, view in enumerate(ordered) for column in view.columns}
-        return np.array([of.get(name, len(ordered)) for name in self.names], np.int64)
+        past = len(self.views)
+        found = [self.stored[ref].view if ref in self.stored else past for ref in self.refs]
+        return np.array(found, np.int64)
+
+    @cached_property
+    def wanted_places(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Of each entity: the places of its answered columns; None where all are answered."""
+        asked = set(self.refs)
+        found = [
+            tuple(place for place, column in enumerate(columns) if column.ref in asked)
+            for columns in self.columns_of
+        ]
+        return tuple(
+            None if len(places) == width else places
+            for places, width in zip(found, self.widths, strict=True)
+        )
+
+    @cached_property
+    def number_places(self) -> Any:
+        """Of each answered feature: its place among the answered stored ones; -1 of a computed one."""
+        answered = {ref: n for n, ref in enumerate(r for r in self.stored if r in set(self.refs))}
+        return np.array([answered.get(ref, -1) for ref in self.refs], np.int64)
 
     @cached_property
     def in_order(self) -> bool:
         """Whether the answered features are all stored ones, in their order."""
-        return self.names == tuple(self.homes)
+        return self.refs == tuple(self.stored)
+
+    @cached_property
+    def types(self) -> tuple[FeastType, ...]:
+        """The types of the answered features."""
+        computed = {
+            f"{title_of(view.projection)}:{field.name}": field.dtype
+            for view in self.transforms
+            for field in view.features
+        }
+        return tuple(
+            self.stored[ref].column.dtype if ref in self.stored else computed[ref]
+            for ref in self.refs
+        )
 
     @cached_property
     def no_numbers(self) -> tuple[str, ...]:
         """The answered features that are no numbers, with their types."""
-        types = {c.name: c.dtype for view in self.views for c in view.columns}
-        types |= self.computed_types
-        kinds = {name: str(types[name].to_value_type().name) for name in self.names}
-        return tuple(f"{name} ({kind})" for name, kind in kinds.items() if kind not in NUMERIC)
-
-    @cached_property
-    def computed_types(self) -> dict[str, FeastType]:
-        """The types of the features of the on-demand views, by their answered names."""
-        return {
-            _output_name(f"{title_of(view.projection)}:{field.name}", self.full_names): field.dtype
-            for view in self.transforms
-            for field in view.features
-        }
+        kinds = [str(dtype.to_value_type().name) for dtype in self.types]
+        named = zip(self.names, kinds, strict=True)
+        return tuple(f"{name} ({kind})" for name, kind in named if kind not in NUMERIC)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what was compiled: changes with any definition that a read depends on."""
-        functions = [str(view.to_proto().spec) for view in self.transforms]
-        facts = (self.project, self.names, self.keys, self.views, self.request, self.refs)
-        return hashlib.sha256(repr((facts, functions)).encode()).hexdigest()
+        views = [
+            (v.name, v.stored_name, v.ttl_us, v.key, [(c.feature, str(c.dtype)) for c in v.columns])
+            for v in self.views
+        ]
+        request = [(name, str(dtype)) for name, dtype in self.request]
+        functions = [_definition(view) for view in self.transforms]
+        facts = (self.project, self.names, self.refs, self.keys, views, request, functions)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
@@ -179,7 +242,7 @@ def compile_features(
     asked = store.get_feature_service(features) if isinstance(features, str) else list(features)
     context = _get_online_request_context(store.registry, store.project, asked, full_feature_names)
     refs, on_demand, _, _, _, grouped, _, request_names, _ = context
-    order = {ref: place for place, ref in enumerate(refs)}
+    order = {_canonical(ref): place for place, ref in enumerate(refs)}
     keys: dict[KeyPlan, int] = {}
     views = []
     entities = {e.name: e for e in store.registry.list_entities(store.project, allow_cache=True)}
@@ -206,8 +269,22 @@ def compile_features(
         views=tuple(views),
         request=tuple((name, types[name]) for name in sorted(request_names)),
         transforms=transforms,
-        refs=tuple(refs),
+        refs=tuple(_canonical(ref) for ref in refs),
         full_names=full_feature_names,
+        held=tuple(_held(store, key.join_keys, entities) for key in keys),
+    )
+
+
+def _definition(view: OnDemandFeatureView) -> Any:
+    transformation: Any = view.feature_transformation
+    sources = view.source_feature_view_projections.values()
+    return (
+        title_of(view.projection),
+        view.mode,
+        view.singleton,
+        [(field.name, str(field.dtype)) for field in view.features],
+        [(title_of(source), [field.name for field in source.features]) for source in sources],
+        getattr(transformation, "udf_string", "") or getattr(transformation, "substrait_plan", b""),
     )
 
 
@@ -228,6 +305,11 @@ def _output_name(ref: str, full: bool) -> str:
     return f"{view}__{feature}" if version is None else f"{view}@v{version}__{feature}"
 
 
+def _canonical(ref: str) -> str:
+    view, version, feature = _parse_feature_ref(ref)
+    return f"{view}:{feature}" if version is None else f"{view}@v{version}:{feature}"
+
+
 def _view_plan(
     store: FeatureStore, view: FeatureView, wanted: Sequence[str], key: int, full: bool
 ) -> ViewPlan:
@@ -242,18 +324,31 @@ def _view_plan(
             Column(f"{title}__{name}" if full else name, title, name, types[name])
             for name in wanted
         ),
-        ttl_us=int(ttl.total_seconds() * 1_000_000) if ttl else None,
+        ttl_us=ttl // _MICROSECOND if ttl else None,
         key=key,
     )
 
 
-def _key_plan(view: FeatureView, entities: Mapping[str, Any]) -> KeyPlan:
-    kinds = {field.name: field.dtype.to_value_type().name for field in view.entity_columns}
+def _held(store: FeatureStore, join_keys: tuple[str, ...], entities: Mapping[str, Any]) -> int:
+    views = store.registry.list_all_feature_views(store.project, allow_cache=True)
+    return sum(
+        len(view.features) + _TIMES
+        for view in views
+        if hasattr(view, "entities") and _join_keys(view, entities) == join_keys
+    )
+
+
+def _join_keys(view: Any, entities: Mapping[str, Any]) -> tuple[str, ...]:
     names = [
         DUMMY_ENTITY_ID if entity not in entities else entities[entity].join_key
-        for entity in view.entities
+        for entity in view.entities or []
     ]
-    join_keys = tuple(sorted(names or [DUMMY_ENTITY_ID]))
+    return tuple(sorted(names or [DUMMY_ENTITY_ID]))
+
+
+def _key_plan(view: FeatureView, entities: Mapping[str, Any]) -> KeyPlan:
+    kinds = {field.name: field.dtype.to_value_type().name for field in view.entity_columns}
+    join_keys = _join_keys(view, entities)
     for name in join_keys:
         kinds.setdefault(name, "STRING")
         if kinds[name] not in _ENCODERS:

@@ -44,16 +44,17 @@ def number(data: Cell) -> float | int | None:
         return float(_FLOAT(data, 1)[0])
     if tag == BOOL and len(data) == 2 and data[1] < 2:
         return data[1]
-    if (tag == INT64 or tag == INT32) and len(data) <= 9:
-        value, shift = 0, 0
-        for byte in data[1:-1]:
+    if (tag == INT64 or tag == INT32) and 2 <= len(data) <= 9 and data[-1] < 128:
+        value, shift = data[-1], 7 * (len(data) - 2)
+        value <<= shift
+        for byte in data[-2:0:-1]:
             if byte < 128:
                 break
+            shift -= 7
             value |= (byte & 127) << shift
-            shift += 7
         else:
-            if len(data) > 1 and data[-1] < 128:
-                return value | data[-1] << shift
+            if tag == INT64 or value < 1 << 31:
+                return value
     found = message(data)
     which = found.WhichOneof("val")
     if which == "null_val":
@@ -115,7 +116,7 @@ def arrow_type_of(dtype: FeastType) -> pa.DataType | None:
 def reader_of(kind: str) -> Callable[[Cell], Any]:
     """The function from a cell to the Python value that Arrow takes for this type."""
     if kind in NUMERIC:
-        return _truth if kind == "BOOL" else number
+        return {"BOOL": _truth, "INT32": _whole, "INT64": _whole}.get(kind, number)
     return _raw if kind in {"JSON", "JSON_LIST"} else _python
 
 
@@ -124,8 +125,17 @@ def python_values(cells: Iterable[Cell]) -> list[Any]:
     return [None if not cell else feast_value_type_to_python_type(message(cell)) for cell in cells]
 
 
+def _whole(cell: Cell) -> int | None:
+    value = number(cell)
+    if isinstance(value, float):
+        raise UnreadableValue("holds a fraction's type, not an integer's")
+    return value
+
+
 def _truth(cell: Cell) -> bool | None:
     value = number(cell)
+    if value not in (None, 0, 1):
+        raise UnreadableValue("holds a number, not a bool")
     return None if value is None else bool(value)
 
 

@@ -17,7 +17,7 @@ from stores.kernel import CREATED, TIME, point_in_time
 from stores.source import finest, in_unit, scan, utc
 
 FEW_KEYS = 1_000
-_KERNEL_BYTES = 112  # of a feature row within the join: keys, times, orders
+_KERNEL_BYTES = 136  # of a feature row within the join: keys, times, orders
 _ASK_BYTES = 160  # of an entity row
 _LEAST_BATCH = 500_000
 _SAMPLE = 1_000
@@ -184,7 +184,7 @@ class _Batch:
 def _batches(
     rows: pl.LazyFrame, asks: pl.DataFrame, columns: int, memory_limit: int | None
 ) -> Iterator[_Batch]:
-    sample = rows.head(_SAMPLE).collect()
+    sample = rows.head(_SAMPLE).collect(engine="streaming")
     if len(sample) < _SAMPLE:
         yield _Batch(sample, alone=True)
         return
@@ -195,7 +195,7 @@ def _batches(
         else memory_limit - psutil.Process().memory_info().rss
     )
     room = free - len(asks) * (_ASK_BYTES + 3 * 9 * columns)
-    if rows.select(pl.len()).collect().item() * (a_row + _KERNEL_BYTES) <= room:
+    if rows.select(pl.len()).collect(engine="streaming").item() * (a_row + _KERNEL_BYTES) <= room:
         yield _Batch(rows.collect(engine="streaming"), alone=True)
         return
     fitting = int(room / (2 * a_row + _KERNEL_BYTES))  # the next batch is read meanwhile

@@ -20,12 +20,14 @@ def computed(
     out or gives one of another type.
     """
     given = {name: listed(entities[name]) for name in plan.asked}
-    views = {c.name: view.name for view in plan.views for c in view.columns}
-    stored = {name: blocks[block].values(place) for name, (block, place) in plan.homes.items()}
     found: dict[str, Computed] = {}
     for view in plan.transforms:
         declared = {title_of(p) for p in view.source_feature_view_projections.values()}
-        inputs = given | {n: values for n, values in stored.items() if views[n] in declared}
+        inputs = given | {
+            home.column.name: blocks[home.entity].values(home.place)
+            for home in plan.stored.values()
+            if home.column.view in declared
+        }
         if view.mode == "python":
             made: Any = view.transform_dict(inputs)
         else:
@@ -33,7 +35,7 @@ def computed(
         title = title_of(view.projection)
         for field in view.features:
             name = f"{title}__{field.name}" if plan.full_names else field.name
-            if name not in plan.names:
+            if f"{title}:{field.name}" not in plan.refs:
                 continue
             column = made.get(name, made.get(field.name))
             if column is None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 from feast import FeatureStore
+from feast.errors import FeastObjectNotFoundException
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 
@@ -87,8 +88,12 @@ class OnlineReader:
         return self._answer(entities, rows, *await self._fetch.ask_async(keys))
 
     def stale(self, store: FeatureStore) -> bool:
-        """Whether the store's registry now says something else than what was compiled."""
-        return compile_features(store, *self._asked_for).fingerprint != self.plan.fingerprint
+        """Whether the store's registry, as it has it cached, says something else than was compiled."""
+        try:
+            now = compile_features(store, *self._asked_for)
+        except (FeastObjectNotFoundException, KeyError, ValueError):
+            return True
+        return now.fingerprint != self.plan.fingerprint
 
     def close(self) -> None:
         """Closes the idle connections of threads."""

@@ -21,7 +21,12 @@ _CLIENT_FAULTS = (
 
 
 class Asking(Protocol):
-    """What asks a Redis: rows of each group of keys, and the clock's value if it was asked for."""
+    """What asks a Redis: rows of each group of keys, and the clock's value if it was asked for.
+
+    reads_whole: whether it takes groups of whole hashes.
+    """
+
+    reads_whole: bool
 
     def fetch(self, groups: Sequence[Group], clock: bytes | None) -> tuple[list[Rows], Any]: ...
 
@@ -36,6 +41,8 @@ class Asking(Protocol):
 
 class ServerAsking:
     """Asks one server over plain sockets, in threads and in event loops."""
+
+    reads_whole = True
 
     def __init__(self, server: Callable[[], Server], name: str, limits: Limits):
         self._lines = Lines(server, name, limits)
@@ -54,6 +61,8 @@ class ServerAsking:
 
 class ClusterAsking:
     """Asks a Redis Cluster through redis-py's client, which knows where each key is."""
+
+    reads_whole = False
 
     def __init__(
         self, nodes: Sequence[dict[str, Any]], settings: dict[str, Any], name: str, limits: Limits
@@ -136,7 +145,10 @@ def asking(config: Any, limits: Limits) -> Asking:
 
         def master() -> Server:
             sentinel = sentinel_of(places, socket_timeout=limits.connect_s)
-            return server_at(*sentinel.discover_master(config.sentinel_master))
+            try:
+                return server_at(*sentinel.discover_master(config.sentinel_master))
+            except exceptions.RedisError as why:
+                raise ConnectionError(f"no sentinel names a master: {why}") from None
 
         return ServerAsking(master, f"{config.sentinel_master} of {names}", limits)
     server = server_at(nodes[0]["host"], int(nodes[0]["port"]))

@@ -148,7 +148,9 @@ class AsyncLines:
         line = (
             idle.pop()
             if idle
-            else await _AsyncLine.open(self.server(), self.limits, tries.deadline)
+            else await _AsyncLine.open(
+                await asyncio.to_thread(self.server), self.limits, tries.deadline
+            )
         )
         try:
             found = dealt(await line.ask(data, count, tries.seconds()), groups, clock)

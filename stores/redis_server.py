@@ -98,11 +98,15 @@ class Server:
 
 @dataclass(frozen=True)
 class Group:
-    """Keys that are asked for the same fields. tail: the fields as RESP, made once."""
+    """Keys that are asked for the same fields. tail: the fields as RESP, made once.
+
+    whole: the whole hashes are asked for, answered as lists of field, value, field, value …
+    """
 
     keys: Sequence[bytes]
     fields: tuple[bytes, ...]
     tail: bytes
+    whole: bool = False
 
 
 def resp_tail(fields: Sequence[bytes]) -> bytes:
@@ -111,11 +115,15 @@ def resp_tail(fields: Sequence[bytes]) -> bytes:
 
 
 def commands(groups: Sequence[Group], clock: bytes | None) -> tuple[bytes, int]:
-    """The clock's GET, if it is asked for, and every key's HMGET; and how many answers they have."""
+    """The clock's GET, if it is asked for, and every key's read; and how many answers they have."""
     parts = []
     if clock is not None:
         parts.append(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(clock), clock))
     for group in groups:
+        if group.whole:
+            head = b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"
+            parts += [head % (len(key), key) for key in group.keys]
+            continue
         start = b"*%d\r\n$5\r\nHMGET\r\n$" % (len(group.fields) + 2)
         tail = b"\r\n" + group.tail
         for key in group.keys:

@@ -220,3 +220,27 @@ def test_threads_read_sqlite_while_it_is_written(tmp_path: Path) -> None:
             write(store, (1, turn, NOON + turn * timedelta(seconds=1), None))
         for done in asked:
             assert done.result() == sorted(done.result())
+
+
+def test_a_hidden_input_of_the_same_name_is_not_mistaken(tmp_path: Path) -> None:
+    kind = {"type": "stores.sqlite.BulkSqliteOnlineStore", "path": str(tmp_path / "on.db")}
+    wide = open_wide(tmp_path, kind)
+    write_row(wide, "zones", ["a"], {"size": 2.0, "label": "x", "shape": [1.0]}, NOW)
+    write_row(wide, "weather", [], {"rain": 0.5, "size": 9.0}, NOW)
+    for refs in (["weather:size", "doubled:double_size"], ["doubled:double_size", "weather:size"]):
+        with open_reader(wide, refs) as reader:
+            answer = reader.read({"zone_id": ["a", "b"]})
+            wanted = {"size": [9.0, 9.0], "double_size": [4.0, None]}
+            assert answer.to_dict() == wanted
+            assert answer.to_arrow().to_pydict() == wanted
+            assert answer.matrix[:, refs.index("weather:size")].tolist() == [9, 9]
+
+
+def test_a_reader_of_any_type_is_not_stale_by_itself(tmp_path: Path) -> None:
+    kind = {"type": "stores.sqlite.BulkSqliteOnlineStore", "path": str(tmp_path / "on.db")}
+    wide = open_wide(tmp_path, kind)
+    with open_reader(wide, "all") as reader:
+        assert not reader.stale(wide)
+        assert not reader.stale(FeatureStore(repo_path=str(tmp_path), config=wide.config))
+        wide.delete_feature_service("all")
+        assert reader.stale(wide)

@@ -68,9 +68,11 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path, "--requirepass", PASSWORD)
-    made.start(PASSWORD)
-    yield made
-    made.kill()
+    try:
+        made.start(PASSWORD)
+        yield made
+    finally:
+        made.kill()
 
 
 @pytest.fixture
@@ -87,9 +89,13 @@ def open_on(folder: Path, address: str, **settings: Any) -> FeatureStore:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Low enough for the second port of a cluster's node, 10,000 above."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
 
 
 async def read_once(reader: OnlineReader, drivers: list[int]) -> Any:
@@ -132,6 +138,32 @@ def test_a_killed_redis_is_away_and_found_again(
             server.kill()
             server.start(PASSWORD)
             assert await count() is None  # the dead connection is replaced unnoticed
+            await reader.close_async()
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_dead_connections_cost_one_attempt_together(
+    server: Server, tmp_path: Path, in_a_loop: bool
+) -> None:
+    store = open_on(tmp_path, f"127.0.0.1:{server.port},password={PASSWORD}")
+    asked = {"driver_id": [1]}
+
+    async def live() -> None:
+        with open_reader(store, REFS, limits=Limits(connections=4, attempts=2)) as reader:
+            lines: Any = reader._fetch
+            with ThreadPoolExecutor(4) as pool:
+                idle = lines.asking._lines._idle
+                while not in_a_loop and len(idle) < 3:
+                    for done in [pool.submit(reader.read, asked) for _ in range(20)]:
+                        done.result()
+            if in_a_loop:
+                await asyncio.gather(*(reader.read_async(asked) for _ in range(4)))
+            server.kill()
+            server.start(PASSWORD)
+            answer = await reader.read_async(asked) if in_a_loop else reader.read(asked)
+            assert answer.status.tolist() == [[3, 3]]
             await reader.close_async()
 
     asyncio.run(live())
@@ -245,7 +277,27 @@ def test_one_round_trip_asks_each_key_once(shared: tuple[FeatureStore, redis.Red
         assert reads(client) - before == 2  # ours, and this question
         calls = {name: stat["calls"] for name, stat in client.info("commandstats").items()}
     assert answer.matrix[:, 0].tolist() == [1, 2, 1, 1, 2]
-    assert (calls["cmdstat_hmget"], calls["cmdstat_get"]) == (2, 1)
+    assert (calls["cmdstat_hgetall"], calls["cmdstat_get"]) == (2, 1)
+
+
+def test_a_hash_full_of_others_is_no_longer_read_whole(
+    shared: tuple[FeatureStore, redis.Redis],
+) -> None:
+    store, client = shared
+    write(store, (1, 5, NOON, NOON), (2, 6, NOON, NOON))
+    client.hset(key_of(2), mapping={f"other_{n}": n for n in range(40)})
+    asked = {"driver_id": [1, 2, 3, 1]}
+    with open_reader(store, REFS) as reader:
+        first = reader.read(asked)
+        client.config_resetstat()
+        second = reader.read(asked)
+        assert client.info("commandstats")["cmdstat_hmget"]["calls"] == 3
+    for answer in (first, second):
+        assert answer.to_dict() == {
+            "count": [5, 6, None, 5],
+            "mean_km": [2.5, 3.0, None, 2.5],
+        }
+        assert answer.status[:, 0].tolist() == [1, 1, 3, 1]
 
 
 def reads(client: redis.Redis) -> int:
@@ -307,8 +359,8 @@ def test_busy_connections_are_said_so(shared: tuple[FeatureStore, redis.Redis]) 
 
 def test_a_cluster_answers_as_one_server(tmp_path: Path) -> None:
     server = Server(tmp_path, "--cluster-enabled", "yes")
-    server.start()
     try:
+        server.start()
         with redis.Redis(port=server.port) as client:
             client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
             deadline = time.monotonic() + 20
@@ -326,3 +378,28 @@ def test_a_cluster_answers_as_one_server(tmp_path: Path) -> None:
                 reader.read({"driver_id": [1]})
     finally:
         server.kill()
+
+
+def test_a_sentinel_names_the_server(server: Server, tmp_path: Path) -> None:
+    watch = Server(tmp_path)
+    (tmp_path / "sentinel.conf").write_text(
+        f"sentinel monitor lead 127.0.0.1 {server.port} 1\n"
+        f"sentinel auth-pass lead {PASSWORD}\nport {watch.port}\nbind 127.0.0.1\n"
+    )
+    watch.command[1:] = [str(tmp_path / "sentinel.conf"), "--sentinel"]
+    store = open_on(tmp_path, f"127.0.0.1:{server.port},password={PASSWORD}")
+    write(store, (1, 5, NOON, NOON))
+    settings = store.config.online_store
+    settings.connection_string = f"127.0.0.1:{watch.port},password={PASSWORD}"
+    settings.redis_type, settings.sentinel_master = "redis_sentinel", "lead"
+    try:
+        watch.start()
+        with open_reader(store, REFS, limits=QUICK) as reader:
+            assert reader.read({"driver_id": [1]}).to_dict()["count"] == [5]
+            assert asyncio.run(read_once(reader, [1])).to_dict()["count"] == [5]
+        watch.kill()
+        with open_reader(store, REFS, limits=QUICK) as reader:
+            with pytest.raises(OnlineStoreAway, match=r"lead of 127.0.0.1:.*no sentinel names"):
+                reader.read({"driver_id": [1]})
+    finally:
+        watch.kill()

@@ -65,6 +65,21 @@ def test_every_cut_of_a_value_is_refused_or_a_number(times: int) -> None:
             same_or_refused([cell[:size]], times)
 
 
+@pytest.mark.parametrize("times", [1, 300])
+def test_odd_forms_of_a_number_are_read_as_the_messages_do(times: int) -> None:
+    for cell in (
+        b"\x38\x02",  # a bool of 2
+        b"\x38\x80\x01",
+        b"\x20\x80\x00",  # a varint longer than it need be
+        b"\x20\x80\x80\x80\x80\x80\x80\x80\x01",
+        b"\x18\xff\xff\xff\xff\x7f",  # beyond 32 bits
+        b"\x20\x01\x20\x02",  # said twice: the last counts
+        b"\x20\x01\x29\x00\x00\x00\x00\x00\x00\xf0\x3f",
+        b"\x20\x01\x80",
+    ):
+        same_or_refused([cell], times)
+
+
 def same_or_refused(cells: list[bytes], times: int) -> None:
     try:
         wanted = [parsed(cell) for cell in cells]

@@ -29,7 +29,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "trips": {"km": Float64, "count": Int64, "busy": Bool, "rate": Float32, "rank": Int32},
     "zones": {"size": Float64, "label": String, "shape": Array(Float64)},
     "visits": {"last": UnixTimestamp, "code": Bytes, "minutes": Float64},
-    "weather": {"rain": Float64},
+    "weather": {"rain": Float64, "size": Float64},
 }
 KEYS_OF = {
     "trips": ["driver_id"],
@@ -85,7 +85,7 @@ def open_wide(folder: Path, online_store: dict[str, Any]) -> FeatureStore:
             views["zones"],
             pace,
             doubled,
-            views["weather"],
+            views["weather"][["rain"]],
         ],
     )
     twice = FeatureService(
