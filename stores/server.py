@@ -8,6 +8,8 @@ the processes; `stores.server_app` is what they run.
 
 import json
 import os
+import signal
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,8 +55,9 @@ def main(
     place = {"repo": str(repo), "profile_file": profile_file, "workers": workers}
     settings = asdict(limits) | place
     os.environ[SETTINGS] = json.dumps(settings)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn's own, orderly end
     with tempfile.TemporaryDirectory(prefix="feature_server_") as counts:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", counts)  # where workers count together
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # where workers count together
         uvicorn.run(
             "stores.server_app:create_app",
             factory=True,

@@ -69,14 +69,11 @@ class FeatureServer:
         for name, value in scope["headers"]:
             if name == b"content-length" and int(value) > most:
                 raise Refused(413, f"the body has {int(value)} bytes; at most {most} are taken")
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            return body
         parts = []
         size = 0
         try:
             async with asyncio.timeout(self.limits.body_s):
+                message = await receive()
                 while message["type"] == "http.request":
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
