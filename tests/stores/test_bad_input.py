@@ -165,10 +165,11 @@ def test_a_ttl_below_a_second_is_exact(asof: Harness, online: OnlineHarness, mic
     view = trips((1, NOON, NOON, 5), ttl=ttl)
     store = asof.open([view])
     assert store.get_feature_view("trips").ttl == ttl
-    asks = [{"driver_id": 1, "at": NOON + ttl + n * MICROSECOND} for n in (0, 1)]
+    times = [NOON + ttl + n * MICROSECOND for n in (0, 1)]
+    asks = [{"driver_id": 1, "at": at} for at in times]
     found = asof.history(store, entity_frame([view], asks), COUNT)
     assert found["count"].to_pylist() == [5, None]
     opened = online.open([view])
     online.materialize_as_at(opened, [view], NOON)
-    read = [read_online(opened, COUNT, [{"driver_id": 1}], ask["at"]) for ask in asks]
+    read = [read_online(opened, COUNT, [{"driver_id": 1}], at) for at in times]
     assert read == [[(5,)], [(None,)]]
