@@ -5,7 +5,6 @@ import io
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,7 @@ from tests.stores.conformance.world import (
 )  # fmt: skip
 
 OURS = {"type": "stores.asof.AsofOfflineStore"}
-BATCH_ENGINE = (
-    {"type": "stores.engine.BulkComputeEngine"}
-    if find_spec("stores.engine")
-    else {"type": "local", "backend": "polars"}
-)
+BATCH_ENGINE = {"type": "stores.engine.BulkComputeEngine"}
 LATEST = {"pull_latest_features": True}
 
 
