@@ -1,6 +1,7 @@
 """Cases 36 to 39: the whole: batch equals online, threads, saved answers, memory."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -162,8 +163,8 @@ def case_39_bounded_memory(harness: Harness) -> None:
     assert child.returncode not in (-signal.SIGXCPU, -signal.SIGKILL), (
         f"not done after {PROCESSOR_S} s of processor time"
     )
-    last = error.strip().splitlines()[-1] if error.strip() else f"ended by {-child.returncode}"
-    assert child.returncode == 0, last
+    raised = [line for line in error.splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    assert child.returncode == 0, raised[-1] if raised else f"ended with {child.returncode}"
     measured = json.loads(out.splitlines()[-1])
     assert measured["wrong"] == 0, f"{measured['wrong']:,} wrong rows"
     assert measured["peak_gb"] < GIGABYTES, f"{measured['peak_gb']:.1f} GB"

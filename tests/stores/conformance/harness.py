@@ -28,7 +28,6 @@ from tests.stores.conformance.world import (
 
 OURS = {"type": "stores.asof.AsofOfflineStore"}
 BATCH_ENGINE = {"type": "stores.engine.BulkComputeEngine"}
-LATEST = {"pull_latest_features": True}
 
 
 class Harness:
@@ -115,7 +114,6 @@ class Harness:
                     "offline_store": self.offline,
                     "online_store": self._online_store(folder),
                     "batch_engine": BATCH_ENGINE,
-                    "materialization": LATEST,
                     "entity_key_serialization_version": 3,
                     "repo_path": folder,
                 }
