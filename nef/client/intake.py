@@ -80,7 +80,7 @@ class Intake:
 
     def _remember(self, record: dict[str, Any]) -> None:
         key = str(record.get("subscription"))
-        match record["kind"]:
+        match record.get("kind"):
             case "subscribed":
                 self._ue_of[key] = record["ue_id"]
                 self._deleted.discard(key)
@@ -201,8 +201,10 @@ class Intake:
 
     def _refused(self, status: int, body: bytes, faults: Faults) -> Receipt:
         self.refuse("callback", body, faults)
+        scrub = self._protection.scrub
         title = {404: "Unknown subscription", 413: "Too large"}.get(status, "Invalid notification")
-        return Receipt(status, problem(status, title, [(p[:200], r[:400]) for p, r in faults[:50]]))
+        told = [(scrub(place)[:200], scrub(reason)[:400]) for place, reason in faults[:50]]
+        return Receipt(status, problem(status, title, told))
 
     def _user_plane(self, content: object, body: bytes) -> Receipt:
         notification = UserPlaneNotificationData.read(content)

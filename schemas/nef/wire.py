@@ -29,11 +29,17 @@ def _text_of_int(value: object) -> object:
 
 
 def _ipv4(value: str) -> str:
-    return str(ipaddress.IPv4Address(value))
+    try:
+        return str(ipaddress.IPv4Address(value))
+    except ValueError:
+        raise ValueError("no IPv4 address, such as 198.51.100.1") from None
 
 
 def _ipv6(value: str) -> str:
-    return str(ipaddress.IPv6Address(value))
+    try:
+        return str(ipaddress.IPv6Address(value))
+    except ValueError:
+        raise ValueError("no IPv6 address, such as 2001:db8::1") from None
 
 
 def _error_rate(value: str) -> str:

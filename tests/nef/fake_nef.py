@@ -36,6 +36,7 @@ class FakeNef:
     refresh: set[str] = field(default_factory=set)
     expires_in: float | None = None
     gives_refresh: bool = False
+    honours_refresh: bool = True
     url: str = ""
 
     def paths(self, method: str) -> list[str]:
@@ -46,7 +47,7 @@ class FakeNef:
         form = dict(parse_qsl((await request.body()).decode()))
         self.logins.append(form)
         if form.get("grant_type") == "refresh_token":
-            if form["refresh_token"] not in self.refresh:
+            if form["refresh_token"] not in self.refresh or not self.honours_refresh:
                 return JSONResponse({"title": "Bad token"}, 400)
             self.refresh.discard(form["refresh_token"])
         elif (form.get("username"), form.get("password")) != ("admin", "right"):

@@ -33,12 +33,18 @@ ASKED = AsSessionWithQoSSubscription.read(
 )
 
 
-@pytest.fixture
-def nef() -> Iterator[FakeNef]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeNef]:
     fake = FakeNef()
     with served(fake.app()) as url:
         fake.url = url
         yield fake
+
+
+@pytest.fixture
+def nef(server: FakeNef) -> FakeNef:
+    vars(server).update(vars(FakeNef(url=server.url)))
+    return server
 
 
 @pytest.fixture
@@ -116,18 +122,7 @@ def test_a_token_is_renewed_before_it_ends_by_its_refresh_token(nef: FakeNef, ac
 
 
 def test_a_refresh_token_that_is_refused_gives_way_to_the_password(nef: FakeNef, act: Any) -> None:
-    nef.expires_in, nef.gives_refresh = 1.0, True
-    original = nef.refresh
-    act(("subscriptions",))
-    assert original
-    nef.refresh = set()  # forgotten by the server
-
-    class Forgetful(set[str]):
-        def add(self, _: str) -> None:
-            """Keeps none."""
-
-    nef.refresh = Forgetful()
-    nef.logins.clear()
+    nef.expires_in, nef.gives_refresh, nef.honours_refresh = 1.0, True, False
     act(("subscriptions",), ("subscriptions",))
     kinds = [form["grant_type"] for form in nef.logins]
     assert kinds == ["password", "refresh_token", "password"]
