@@ -110,7 +110,10 @@ def _subscribe(session: Session, intake: Intake, asked: Subscription) -> Flow[Cr
 
 def _path(session: Session, link: str) -> str:
     """The link's path under our own base: a NEF behind a proxy may name another host."""
-    found = urlsplit(link).path
+    try:
+        found = urlsplit(link).path
+    except ValueError:
+        found = ""
     for kind in (AsSessionWithQoSSubscription, MonitoringEventSubscription):
         if found.startswith(_base(session.settings, kind) + "/"):
             return found

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
-import orjson
 
+from nef.client.read_json import NotJson, read_json
 from nef.client.retry import Backoff, CircuitBreaker
 from nef.client.settings import NefSettings
 from schemas.errors import QosError
@@ -198,11 +198,11 @@ def _attempts(session: Session, send: Send, breaker: CircuitBreaker) -> Flow[Rep
 def parsed(send: Send, reply: Reply) -> Any:
     """The answer's JSON; `NefError` where it is something else, such as a proxy's HTML."""
     try:
-        return orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
+        return read_json(reply.body)
+    except NotJson as error:
         kind = reply.headers.get("content-type", "no content type")
         raise NefError(
-            f"{send.told}: {reply.status}, not JSON but {kind[:60]} of {len(reply.body)} bytes",
+            f"{send.told}: {reply.status}, {kind[:60]} of {len(reply.body)} bytes: {error}",
             reply.status,
         ) from None
 
@@ -210,7 +210,7 @@ def parsed(send: Send, reply: Reply) -> Any:
 def _told(send: Send, reply: Reply) -> str:
     """Status and the problem's title and cause; its other texts may name a subscriber."""
     try:
-        problem = ProblemDetails.read(orjson.loads(reply.body))
+        problem = ProblemDetails.read(read_json(reply.body))
         words = [word[:80] for word in (problem.title, problem.cause) if word]
     except ValueError:
         words = []

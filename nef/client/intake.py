@@ -3,6 +3,7 @@
 Nothing is written before subscriber ids are pseudonymised; exact positions are never written.
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import orjson
 from pydantic import ValidationError
 
 from nef.client.journal import Journal, read_journal
 from nef.client.payload import RefusedPayload, read_requirement
 from nef.client.protect import Protection
+from nef.client.read_json import NotJson, read_json
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription, UserPlaneNotificationData
 from schemas.nef.camara import QosStatusChanged
 from schemas.nef.common import ProblemDetails, problem
@@ -108,7 +109,10 @@ class Intake:
     def refuse(self, source: str, content: bytes | str | object, faults: Faults) -> int:
         """Writes what was refused, protected, with every reason; returns its line's number."""
         if not isinstance(content, bytes | str):
-            content = orjson.dumps(content, default=repr)
+            try:
+                content = json.dumps(content, default=repr, skipkeys=True)
+            except (RecursionError, ValueError):
+                content = f"{type(content).__name__} that JSON cannot say"
         scrub = self._protection.scrub
         return self.quarantine.append(
             {
@@ -123,7 +127,11 @@ class Intake:
 
     def subscription_key(self, link: str) -> str:
         """A subscription's link without host and query, protected: what journal lines call it."""
-        return self._protection.scrub(urlsplit(link).path.rstrip("/") or link)
+        try:
+            path = urlsplit(link).path.rstrip("/")
+        except ValueError:  # no URL at all
+            path = link
+        return self._protection.scrub(path or link)
 
     def _pseudonym(self, subscriber: str | None) -> str | None:
         return None if subscriber is None else self._protection.pseudonym(subscriber)
@@ -181,9 +189,9 @@ class Intake:
             reason = f"{len(body)} bytes, at most {MAX_BODY_BYTES}"
             return self._refused(413, body[:MAX_BODY_BYTES], [("body", reason)])
         try:
-            content = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            return self._refused(400, body, [("body", f"not JSON at character {error.pos}")])
+            content = read_json(body)
+        except NotJson as error:
+            return self._refused(400, body, [("body", str(error))])
         if not isinstance(content, dict):
             return self._refused(400, body, [("body", "no object")])
         for mark, read in (

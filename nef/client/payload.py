@@ -234,5 +234,8 @@ def _kind(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or a whole number too long to print
+        text = _kind(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

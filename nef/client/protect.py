@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from nef.client.read_json import NotJson, read_json
+
 _IDENTITIES = frozenset(
     name.lower()
     for name in (
@@ -41,20 +43,20 @@ class Protection:
         if isinstance(body, str):
             body = body.encode("utf-8", "replace")
         try:
-            content = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            content = read_json(body)
+        except NotJson:
             return self.scrub(body[: 4 * MAX_TEXT].decode("utf-8", "replace"))[:MAX_TEXT]
         return orjson.dumps(self.json(content)).decode()[:MAX_TEXT]
 
-    def json(self, value: Any, name: str = "", depth: int = 0) -> Any:
+    def json(self, value: Any, name: str = "") -> Any:
         """Parsed JSON, safe to keep."""
         plain = name.lower()
-        if plain in _SECRETS or plain in _POSITIONS or depth > 64:
+        if plain in _SECRETS or plain in _POSITIONS:
             return None
         if isinstance(value, dict):
-            return {self.scrub(key): self.json(item, key, depth + 1) for key, item in value.items()}
+            return {self.scrub(key): self.json(item, key) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.json(item, name, depth + 1) for item in value]
+            return [self.json(item, name) for item in value]
         if plain in _IDENTITIES and isinstance(value, str | int) and not isinstance(value, bool):
             return self.pseudonym(str(value)) if value != "" else value
         if isinstance(value, str):

@@ -63,6 +63,9 @@ class UeState(Wire):
         """`cell_id` beside `cell_id_hex` is a database key; `rf_metrics` and `rsrps` map cells."""
         if not isinstance(content, dict):
             return content
+        known = {*cls.model_fields, *cls.other_names, "rf_metrics", "rsrps"}
+        if known.isdisjoint(content):
+            raise ValueError("no field of a UE's state")
         found = dict(content)
         if "cell_id_hex" in found:
             found.pop("cell_id", None)

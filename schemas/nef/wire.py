@@ -47,10 +47,12 @@ def _error_rate(value: str) -> str:
     return value
 
 
-Int = Annotated[int, BeforeValidator(_no_bool)]
+MAX_WHOLE = 2**53  # whole numbers above it differ between JSON readers (RFC 8259, 6)
+
+Int = Annotated[int, BeforeValidator(_no_bool), Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
 Uinteger = Annotated[Int, Field(ge=0)]
-DurationSec = Annotated[Int, Field(ge=0, le=2**53)]
-Volume = Annotated[Int, Field(ge=0, le=2**63 - 1)]
+DurationSec = Annotated[Int, Field(ge=0)]
+Volume = Annotated[Int, Field(ge=0)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Reference = Annotated[Text, BeforeValidator(_text_of_int)]
 Link = Text

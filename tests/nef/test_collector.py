@@ -179,7 +179,7 @@ def test_html_instead_of_json_goes_to_quarantine_without_the_subscriber(
 ) -> None:
     nef.faults.append("html")
     polled = act(("poll", ["a"]))
-    assert "not JSON but text/html" in polled.failed["a"]
+    assert "200, text/html; charset=utf-8 of 55 bytes: not JSON" in polled.failed["a"]
     [line] = quarantined(intake)
     assert "not JSON" in line["reasons"][0] and "<html>" in line["text"]
     assert IMSI not in json.dumps(line)
@@ -201,6 +201,8 @@ def test_subscribe_list_get_and_delete(nef: FakeNef, act: Any, intake: Intake) -
 def test_a_link_that_is_not_ours_is_not_followed(nef: FakeNef, act: Any) -> None:
     with pytest.raises(NefError, match="no subscription of this NEF"):
         act(("unsubscribe", "http://elsewhere/admin/delete-all"))
+    with pytest.raises(NefError, match="no subscription of this NEF"):
+        act(("unsubscribe", "http://["))
     assert not nef.paths("DELETE")
 
 

@@ -187,6 +187,8 @@ def test_a_camara_event_is_kept_once_however_often_it_comes(tmp_path: Path) -> N
         (b"<html>imsi-262011234567890</html>", "not JSON"),
         (b'{"transaction": NaN}', "not JSON"),
         (b"[" * 100_000, "not JSON"),
+        (b"[" * 40 + b"]" * 40, "nested deeper than 32"),
+        (b'{"transaction":' * 200 + b"1" + b"}" * 200, "nested deeper than 32"),
         (b"[]", "no object"),
         (b"{}", "none of transaction"),
         (body({"transaction": LINK}), "eventReports: Field required"),
@@ -207,6 +209,21 @@ def test_what_is_no_notification_is_refused_with_its_reason(
     assert any(reason in told for told in line["reasons"])
     assert "262011234567890" not in json.dumps(line) + str(receipt.problem.wire())
     assert not kept(intake)
+
+
+def test_a_transaction_that_is_no_url_is_kept_as_it_is(intake: Intake) -> None:
+    assert intake.receive(body(EMULATORS | {"transaction": "http://["})).status == 204
+    assert kept(intake)[0]["subscription"] == "http://["
+
+
+def test_what_json_cannot_say_is_refused_all_the_same(intake: Intake) -> None:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    for value in (nested, {1: 2}, "\ud800", float("nan"), 10**5000, object(), b"\xff"):
+        assert intake.requirement("a", {"latency": value}) is None
+        assert intake.state("a", value) is None
+    assert intake.quarantine.sequence == 14
 
 
 def test_every_fault_of_a_notification_is_told_at_once(intake: Intake) -> None:
