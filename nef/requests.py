@@ -81,7 +81,7 @@ def requests(plan: Plan) -> pl.DataFrame:
 
     def drawn(ranges: list[Range], digits: int) -> Floats:
         low, mode, high = np.array([(r.low, r.mode, r.high) for r in ranges])[chosen].T
-        values: Floats = np.clip(np.round(random.triangular(low, mode, high), digits), low, high)
+        values: Floats = np.round(random.triangular(low, mode, high), digits)
         return values
 
     delay = drawn([c.delay_range_ms for c in classes], 3)

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -71,6 +71,10 @@ class FakeNef:
             return HTMLResponse("<html><body>imsi-262011234567890 not here</body></html>")
         if fault == "hang":
             await asyncio.sleep(30)
+        if fault == "drip":
+            return StreamingResponse(drops())
+        if fault == "flood":
+            return Response(b"[" + b"0," * 600 + b"0]", media_type="application/json")
         if fault == "busy":
             return Response(status_code=503, headers={"retry-after": "0"})
         if fault.isdigit():
@@ -110,6 +114,13 @@ class FakeNef:
                 Route("/{path:path}", self.answer, methods=methods),
             ]
         )
+
+
+async def drops() -> AsyncIterator[bytes]:
+    """A byte now and then, without end."""
+    while True:
+        yield b" "
+        await asyncio.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,36 @@ def test_a_subscription_that_was_refused_as_too_busy_is_sent_again(nef: FakeNef,
 def test_a_hung_socket_ends_with_the_deadline(nef: FakeNef, act: Any) -> None:
     nef.faults.extend(["hang", ""])
     assert act(("subscriptions",)) == []  # the second attempt
+
+
+def test_an_answer_that_never_ends_ends_with_the_deadline(nef: FakeNef, act: Any) -> None:
+    nef.faults.extend(["drip", ""])
+    started = time.monotonic()
+    assert act(("subscriptions",), deadline_s=0.3) == []
+    assert time.monotonic() - started < 5
+
+
+def test_an_answer_beyond_the_limit_is_not_read(nef: FakeNef, act: Any) -> None:
+    nef.faults.extend(["flood"] * 9)
+    with pytest.raises(NefError, match="more than 1024 bytes"):
+        act(("subscriptions",), max_bytes=1024)
+
+
+def test_a_cancelled_request_leaves_the_circuit_as_it_was(nef: FakeNef, intake: Intake) -> None:
+    async def broken_off() -> None:
+        async with AsyncNEFQoSCollector(settings(nef), intake, FAST) as collector:
+            await collector.login()
+            breaker = collector._session.breaker
+            breaker.open_s = 0.0
+            for _ in range(breaker.failures):
+                breaker.fail()
+            nef.faults.append("hang")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await collector.subscriptions()
+            assert await collector.subscriptions() == []  # the one try is free again
+
+    asyncio.run(broken_off())
 
 
 def test_html_instead_of_json_goes_to_quarantine_without_the_subscriber(
