@@ -76,6 +76,7 @@ def _list(session: Session, intake: Intake, kind: type[Subscription]) -> Flow[li
             intake.refuse("subscription", one, [("self", "the link came before in this list")])
         else:
             found[key] = created
+            intake.listed(created.link, created.subscription)
     return list(found.values())
 
 

@@ -21,6 +21,7 @@ from schemas.nef.common import ProblemDetails
 
 T = TypeVar("T")
 RENEW_BEFORE_S = 30.0
+_LOOK_AGAIN_S = 0.01
 _RETRIED = (429, 500, 502, 503, 504)
 
 
@@ -91,6 +92,7 @@ class Session:
     token: str | None = None
     refresh_token: str | None = None
     expires_at: float = float("inf")
+    renewing: bool = False
 
     def __post_init__(self) -> None:
         """The breakers: three failed logins or five failed requests in a row open them."""
@@ -113,7 +115,7 @@ def log_in(session: Session) -> Flow[None]:
 
 def renew(session: Session) -> Flow[None]:
     """A new token by the refresh token where there is one and it is good, else by password."""
-    old, session.refresh_token, session.token = session.refresh_token, None, None
+    old, session.refresh_token = session.refresh_token, None
     if old is not None:
         try:
             form = {"grant_type": "refresh_token", "refresh_token": old}
@@ -141,22 +143,33 @@ def _take_token(session: Session, form: dict[str, str]) -> Flow[None]:
     session.expires_at = time.monotonic() + seconds if known else float("inf")
 
 
+def _other_token(session: Session, used: str | None) -> Flow[None]:
+    """A token that is not `used`; requests under way at once share one renewal."""
+    while session.renewing:
+        yield Wait(_LOOK_AGAIN_S)
+    if session.token != used:
+        return
+    session.renewing = True
+    try:
+        yield from renew(session)
+    finally:
+        session.renewing = False
+
+
 def call(session: Session, send: Send) -> Flow[Reply]:
     """The answer to a request with a token; renews it before it ends and once at a 401.
 
     Raises `NefError` for an answer of 400 or more and where there is none, `CircuitOpen` while the
     server is left alone.
     """
-    if session.settings.username is not None:
-        if session.token is None:
-            yield from log_in(session)
-        elif time.monotonic() > session.expires_at - RENEW_BEFORE_S:
-            yield from renew(session)
+    logs_in = session.settings.username is not None
+    ends = session.expires_at - RENEW_BEFORE_S
+    if logs_in and (session.token is None or time.monotonic() > ends):
+        yield from _other_token(session, session.token)
     used = session.token
     reply = yield from _attempts(session, send, session.breaker)
-    if reply.status == 401 and session.settings.username is not None:
-        if session.token == used:
-            yield from renew(session)
+    if reply.status == 401 and logs_in:
+        yield from _other_token(session, used)
         reply = yield from _attempts(session, send, session.breaker)
     if reply.status >= 400:
         raise NefError(_told(send, reply), reply.status)

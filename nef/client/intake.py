@@ -146,6 +146,12 @@ class Intake:
             about=what,
         )
 
+    def listed(self, link: str, found: Subscription) -> None:
+        """Keeps a subscription that the NEF has and we know nothing of: its answer was lost once."""
+        key = self.subscription_key(link)
+        if key not in self._ue_of and key not in self._deleted:
+            self.subscribed(link, found)
+
     def unsubscribed(self, link: str) -> int:
         """Keeps that the subscription is gone: later notifications of it are refused."""
         return self._keep("unsubscribed", subscription=self.subscription_key(link))

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 QOS = "/nef/api/v1/3gpp-as-session-with-qos/v1/qos-platform/subscriptions"
+MONITORING = "/nef/api/v1/3gpp-monitoring-event/v1/qos-platform/subscriptions"
 
 
 @dataclass
@@ -81,26 +82,28 @@ class FakeNef:
             return JSONResponse({"title": "Broken", "detail": "imsi-262011234567890"}, int(fault))
         if request.headers.get("authorization", "")[7:] not in self.tokens:
             return JSONResponse({"detail": "Not authenticated"}, 401)
-        return await self.served(request)
+        answer = await self.served(request)
+        if fault == "late":  # done, but nobody hears of it
+            await asyncio.sleep(30)
+        return answer
 
     async def served(self, request: Request) -> Response:
         path = request.url.path
-        if path == QOS and request.method == "GET":
-            found = list(self.subscriptions.values()) if self.listed is None else self.listed
-            return JSONResponse(found)
-        if path == QOS:
-            number = str(len(self.subscriptions) + 1)
-            link = f"http://nef.internal{QOS}/{number}"
+        if path in (QOS, MONITORING) and request.method == "GET":
+            ours = [v for v in self.subscriptions.values() if path in v["link"]]
+            return JSONResponse(ours if self.listed is None else self.listed)
+        if path in (QOS, MONITORING):
+            link = f"{path}/{len(self.subscriptions) + 1}"
             body = await request.json()
-            self.subscriptions[number] = body | {"link": link}
-            return JSONResponse(self.subscriptions[number], 201, {"location": link})
-        if path.startswith(QOS):
-            number = path.rpartition("/")[2]
-            if number not in self.subscriptions:
+            self.subscriptions[link] = body | {"link": f"http://nef.internal{link}"}
+            headers = {"location": f"http://nef.internal{link}"}
+            return JSONResponse(self.subscriptions[link], 201, headers)
+        if path.startswith((QOS, MONITORING)):
+            if path not in self.subscriptions:
                 return JSONResponse({"title": "Not Found", "status": 404}, 404)
             if request.method == "DELETE":
-                return JSONResponse(self.subscriptions.pop(number))
-            return JSONResponse(self.subscriptions[number])
+                return JSONResponse(self.subscriptions.pop(path))
+            return JSONResponse(self.subscriptions[path])
         if path.startswith("/api/v1/qos/"):
             found = self.requirements.get(path.split("/")[4])
             return JSONResponse({}, 404) if found is None else JSONResponse(found)

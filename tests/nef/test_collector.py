@@ -18,7 +18,8 @@ from nef.client.retry import Backoff, CircuitOpen
 from nef.client.settings import NefSettings
 from pipelines.pseudonym import pseudonym, scrub
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
-from tests.nef.fake_nef import QOS, FakeNef, served
+from schemas.nef.monitoring_event import MonitoringEventSubscription
+from tests.nef.fake_nef import MONITORING, QOS, FakeNef, served
 
 KEY = b"a key that is long enough"
 PROTECTION = Protection(lambda text: pseudonym(text, KEY), lambda text: scrub(text, KEY, 3))
@@ -219,7 +220,9 @@ def test_html_instead_of_json_goes_to_quarantine_without_the_subscriber(
 def test_subscribe_list_get_and_delete(nef: FakeNef, act: Any, intake: Intake) -> None:
     created = act(("subscribe", ASKED))
     assert created.link == f"http://nef.internal{QOS}/1"
-    assert nef.subscriptions["1"]["ueIpv4Addr"] == "10.0.0.1"  # the standard's dialect is written
+    assert (
+        nef.subscriptions[f"{QOS}/1"]["ueIpv4Addr"] == "10.0.0.1"
+    )  # the standard's dialect is written
     [listed] = act(("subscriptions",))
     assert listed == created == act(("subscription", created))
     act(("unsubscribe", created.link))
@@ -227,6 +230,47 @@ def test_subscribe_list_get_and_delete(nef: FakeNef, act: Any, intake: Intake) -
     act(("unsubscribe", created.link))  # gone already: as good as deleted
     assert [line["kind"] for line in kept(intake)] == ["subscribed", "unsubscribed", "unsubscribed"]
     assert kept(intake)[0]["ue_id"] == pseudonym("10.0.0.1", KEY)
+
+
+def test_monitoring_events_are_subscribed_at_their_own_place(nef: FakeNef, act: Any) -> None:
+    asked = MonitoringEventSubscription.read(
+        {"externalId": "10001@domain.com", "notificationDestination": "http://x",
+         "monitoringType": "LOCATION_REPORTING", "maximumNumberOfReports": 5}
+    )  # fmt: skip
+    created = act(("subscribe", ASKED), ("subscribe", asked))
+    assert created.link == f"http://nef.internal{MONITORING}/2"
+    assert act(("subscriptions", MonitoringEventSubscription)) == [created]
+    assert len(act(("subscriptions",))) == 1
+    act(("unsubscribe", created.link))
+    assert list(nef.subscriptions) == [f"{QOS}/1"]
+
+
+def test_a_subscription_whose_answer_was_lost_is_known_from_the_list(
+    nef: FakeNef, act: Any, intake: Intake
+) -> None:
+    nef.faults.append("late")
+    with pytest.raises(NefError, match="no answer"):
+        act(("subscribe", ASKED))
+    assert len(nef.subscriptions) == 1 and kept(intake) == []
+    [found] = act(("subscriptions",))
+    report = {"transaction": found.link, "eventReports": [{"event": "QOS_GUARANTEED"}]}
+    assert intake.receive(json.dumps(report).encode()).status == 204
+    assert [line["kind"] for line in kept(intake)] == ["subscribed", "qos_report"]
+    assert kept(intake)[1]["ue_id"] == pseudonym("10.0.0.1", KEY)
+
+
+def test_many_polls_at_once_share_one_renewal(nef: FakeNef, intake: Intake) -> None:
+    ues = [f"ue{number}" for number in range(40)]
+    nef.requirements = {ue: {"latency_ms": 5} for ue in ues}
+
+    async def poll() -> Polled:
+        async with AsyncNEFQoSCollector(settings(nef, concurrency=8), intake, FAST) as collector:
+            nef.faults.extend([""] * 20 + ["forget"])
+            return await collector.poll(ues)
+
+    polled = asyncio.run(poll())
+    assert len(polled.sequences) == 40 and not polled.failed
+    assert len(nef.logins) == 2
 
 
 def test_a_link_that_is_not_ours_is_not_followed(nef: FakeNef, act: Any) -> None:
