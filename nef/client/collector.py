@@ -1,8 +1,10 @@
 """`NEFQoSCollector`, and the same with await: log in, list, subscribe, poll, receive, keep."""
 
 import asyncio
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -45,6 +47,12 @@ class Polled:
             self.refused += 1
         else:
             self.sequences.append(sequence)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates to trust; reading them takes longer than a request."""
+    return httpx.create_ssl_context()
 
 
 def _base(settings: NefSettings, kind: type[Subscription]) -> str:
@@ -187,7 +195,11 @@ class _Collector:
         return self.intake.receive(body)
 
     def _options(self) -> dict[str, Any]:
-        return {"base_url": str(self.settings.api_url), "timeout": self.settings.timeout_s}
+        return {
+            "base_url": str(self.settings.api_url),
+            "timeout": self.settings.timeout_s,
+            "verify": _trusted(),
+        }
 
 
 class NEFQoSCollector(_Collector):
