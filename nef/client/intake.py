@@ -6,8 +6,9 @@ Nothing is written before subscriber ids are pseudonymised; exact positions are 
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ Faults = Sequence[tuple[str, str]]
 Subscription = AsSessionWithQoSSubscription | MonitoringEventSubscription
 MAX_BODY_BYTES = 1 << 20
 _REMEMBERED_EVENTS = 100_000
+_REMEMBERED_LINKS = 65_536
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Intake:
     ) -> None:
         """Opens both files; a line that a crash tore goes to quarantine."""
         self._protection, self._clock = protection, clock
+        self.subscription_key = lru_cache(_REMEMBERED_LINKS)(self._subscription_key)
+        self._pseudonym = lru_cache(_REMEMBERED_LINKS)(self._pseudonym_of)
         self._required = tuple(required_thresholds)
         self.journal = Journal(path, batch)
         try:
@@ -125,7 +129,7 @@ class Intake:
 
     # -- what the client did ----------------------------------------------------------------------
 
-    def subscription_key(self, link: str) -> str:
+    def _subscription_key(self, link: str) -> str:
         """A subscription's link without host and query, protected: what journal lines call it."""
         try:
             path = urlsplit(link).path.rstrip("/")
@@ -133,7 +137,7 @@ class Intake:
             path = link
         return self._protection.scrub(path or link)
 
-    def _pseudonym(self, subscriber: str | None) -> str | None:
+    def _pseudonym_of(self, subscriber: str | None) -> str | None:
         return None if subscriber is None else self._protection.pseudonym(subscriber)
 
     def subscribed(self, link: str, asked: Subscription) -> int:
@@ -165,7 +169,7 @@ class Intake:
         except RefusedPayload as refused:
             self.refuse("requirement", {"ue_id": ue_id, "payload": payload}, refused.violations)
             return None
-        stated = asdict(found) | {"loss_ratio": found.loss_ratio}
+        stated = vars(found) | {"loss_ratio": found.loss_ratio}
         return self._keep("requirement", ue_id=self._protection.pseudonym(ue_id), **stated)
 
     def state(self, ue_id: str, content: object) -> int | None:
@@ -227,7 +231,7 @@ class Intake:
             return self._refused(404, body, [("transaction", "the subscription was deleted")])
         ue_id = self._pseudonym(notification.subscriber()) or self._ue_of.get(key)
         reports = [
-            self._keep("qos_report", subscription=key, ue_id=ue_id, **asdict(report))
+            self._keep("qos_report", subscription=key, ue_id=ue_id, **vars(report))
             for report in session_reports(notification)
         ]
         return Receipt(204, sequences=tuple(reports))
@@ -239,7 +243,7 @@ class Intake:
             return self._refused(404, body, [("subscription", "the subscription was deleted")])
         numbers = []
         for event in ue_events(notification):
-            fields = asdict(event)
+            fields = dict(vars(event))
             ue_id = self._pseudonym(fields.pop("subscriber")) or self._ue_of.get(key)
             fields["event"] = fields.pop("kind")
             numbers.append(self._keep("ue_event", subscription=key, ue_id=ue_id, **fields))

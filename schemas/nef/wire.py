@@ -1,6 +1,7 @@
 """What every wire message has: two dialects read, one written, and its field types (TS 29.571)."""
 
 import ipaddress
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -74,6 +75,13 @@ Msisdn = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,15}$")]
 NrCellId = Annotated[str, StringConstraints(pattern=r"^[A-Fa-f0-9]{9}$")]
 
 
+@cache
+def _needed(kind: type[BaseModel]) -> frozenset[str]:
+    """The fields that a message must have: a null there is a fault, or a value of its own."""
+    fields = kind.model_fields.items()
+    return frozenset(field.alias or name for name, field in fields if field.is_required())
+
+
 class Wire(BaseModel):
     """A message: fields bear the standard's names; unknown fields are skipped, as TS 29.501 asks.
 
@@ -91,7 +99,7 @@ class Wire(BaseModel):
     def _one_dialect(cls, content: Any) -> Any:
         if not isinstance(content, dict):
             return content
-        needed = [name for name, field in cls.model_fields.items() if field.is_required()]
+        needed = _needed(cls)
         found = {
             name: value
             for name, value in content.items()
