@@ -215,7 +215,7 @@ def main(
         plan = Plan(_weights(mix, own), records, seed, ues, _time(start), rate)
         write(requests(plan), output, chosen)
         beside = output.with_suffix(".yaml")
-        if mapping and chosen != Format.json:
+        if mapping:
             files = json.dumps(glob.escape(output.name))
             text = MAPPING.format(files=files, format=chosen.value)
             beside.write_text(text, encoding="utf-8")

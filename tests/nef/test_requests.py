@@ -22,7 +22,7 @@ from schemas.errors import QosError
 from schemas.service_class import SERVICE_CLASSES
 
 NAMES = list(SERVICE_CLASSES)
-FORMATS = ["csv", "ndjson", "parquet"]
+FORMATS = ["csv", "json", "ndjson", "parquet"]
 
 
 def run(*arguments: object) -> str:
@@ -115,7 +115,7 @@ def test_the_table_source_and_admission_take_every_row(tmp_path: Path, kind: str
 
 
 def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
-    for kind in [*FORMATS, "json"]:
+    for kind in FORMATS:
         run("--output", tmp_path / f"asked.{kind}", "--records", 200, "--seed", 2)
     csv = pl.read_csv(tmp_path / "asked.csv")
     assert len(csv) == 200
@@ -130,7 +130,7 @@ def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_file_is_the_same_bytes_for_the_same_seed(tmp_path: Path) -> None:
-    for kind in [*FORMATS, "json"]:
+    for kind in FORMATS:
         for name in ("a", "b"):
             run("--output", tmp_path / f"{name}.{kind}", "--seed", 9)
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
@@ -199,3 +199,23 @@ def test_the_command_shows_its_help() -> None:
     )
     for option in ("--records", "--mix", "--seed", "--output", "--format", "--urllc-weight"):
         assert option in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{}", "dict, not an array"), ("[1", "not JSON"), ("[]", "empty"), ("[" * 10**5, "not JSON")],
+)
+def test_a_json_file_that_is_no_array_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    run("--output", tmp_path / "asked.json", "--records", 5)
+    (tmp_path / "asked.json").write_text(text)
+    with pytest.raises(QosError, match=words):
+        table(tmp_path / "asked.yaml")
+
+
+def test_a_json_element_that_is_no_object_is_refused_at_its_place(tmp_path: Path) -> None:
+    run("--output", tmp_path / "asked.json", "--records", 2)
+    good = json.loads((tmp_path / "asked.json").read_text())
+    (tmp_path / "asked.json").write_text(json.dumps([good[0], "a\nb", None, good[1]]))
+    rows = table(tmp_path / "asked.yaml").tables["qos_request"]
+    admitted, bad = split("qos_request", rows)
+    assert len(admitted) == 2 and sorted(bad["source_line"]) == [2, 3]
