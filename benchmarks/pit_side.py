@@ -1,16 +1,17 @@
 """One side of the point-in-time benchmark, in a process of its own: `python -m benchmarks.pit_side`."""
 
 import json
-import resource
 import sys
 import time
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from benchmarks.pit import FEATURES, TTL, VIEWS
+from benchmarks.pit_data import FEATURES, TTL, VIEWS
+from benchmarks.results_file import peak_gb
 
 NAMES = [f"f{view}_{i}" for view in range(VIEWS) for i in range(FEATURES)]
 
@@ -24,38 +25,45 @@ def main(side: str, folder: Path) -> None:
     found = run(prepared, folder)
     seconds = time.perf_counter() - started
     check = [[found[name].count(), round(float(found[name].sum()), 3)] for name in NAMES]
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb, "check": check}))
+    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb(), "check": check}))
 
 
 def _store(side: str, folder: Path) -> Any:
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
     from feast.repo_config import RepoConfig
-    from feast.types import Float64, Int64
+    from feast.types import Float64, Int64, String
 
-    offline = {"ours": "stores.asof.AsofOfflineStore", "feast_duckdb": "duckdb"}[side]
+    offline = {"type": {"ours": "stores.asof.AsofOfflineStore", "feast_duckdb": "duckdb"}[side]}
+    if (limit := folder / "memory_limit").exists():
+        offline["memory_limit"] = limit.read_text(encoding="utf-8")
+    ttl = timedelta(0) if (folder / "ttl_s").exists() else TTL
+    keys = pl.read_parquet_schema(folder / "entities.parquet")
     config = RepoConfig(
         project="pit", provider="local", registry=str(folder / f"{side}.db"), repo_path=folder,
-        offline_store={"type": offline}, online_store={"type": "sqlite", "path": str(folder / "o.db")},
+        offline_store=offline, online_store={"type": "sqlite", "path": str(folder / "o.db")},
         entity_key_serialization_version=3,
     )  # fmt: skip
     store = FeatureStore(repo_path=str(folder), config=config)
-    entity = Entity(name="key", join_keys=["key"], value_type=ValueType.INT64)
+    entities = [Entity(name="key", join_keys=["key"], value_type=ValueType.INT64)]
+    fields = [Field(name="key", dtype=Int64)]
+    if "part" in keys:
+        entities.append(Entity(name="part", join_keys=["part"], value_type=ValueType.STRING))
+        fields.append(Field(name="part", dtype=String))
     views = [
         FeatureView(
-            name=f"view_{number}", entities=[entity], ttl=TTL,
+            name=f"view_{number}", entities=entities, ttl=ttl,
             source=FileSource(
                 name=f"source_{number}", path=str(folder / f"view_{number}.parquet"),
                 timestamp_field="event", created_timestamp_column="created",
             ),
             schema=[
-                Field(name="key", dtype=Int64),
+                *fields,
                 *(Field(name=f"f{number}_{i}", dtype=Float64) for i in range(FEATURES)),
             ],
         )
         for number in range(VIEWS)
     ]  # fmt: skip
-    store.apply([entity, *views])
+    store.apply([*entities, *views])
     return store
 
 

@@ -3,9 +3,10 @@
 offline_store:
   type: stores.asof.AsofOfflineStore
   as_known_at: true     # a row created after the entity's time is not known to it
+  memory_limit: 4GB     # of the process that joins; larger sources come in batches
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -28,20 +29,23 @@ from feast.infra.offline_stores.offline_store import (
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from feast.saved_dataset import SavedDatasetStorage
+from pydantic import ByteSize
 
-from stores.kernel import CREATED, TIME, point_in_time
+from stores.join import join_view
 from stores.range import Meaning, rows_of_range
-from stores.source import UTC_US, append_rows, scan, schema_of, source_path, utc
+from stores.source import append_rows, exact_utc, scan, schema_of, source_path, utc
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
     """as_known_at: leave out rows whose created time is after the entity's (Feast's default is to
     use them, which leaks what was not known). without_entity_df: what a range of time asks for, see
-    `stores.range`."""
+    `stores.range`. memory_limit: what the process may take while it joins; the entity rows and the
+    answer must fit; without it, what it has and half of what is free."""
 
     type: Literal["stores.asof.AsofOfflineStore"] = "stores.asof.AsofOfflineStore"
     as_known_at: bool = True
     without_entity_df: Meaning = "events"
+    memory_limit: ByteSize | None = None
 
 
 class AsofRetrievalJob(RetrievalJob):
@@ -134,29 +138,19 @@ class AsofOfflineStore(OfflineStore):
             else _entities(entity_df)
         )
         time = _time_column(entities)
+        asked = entities.with_columns(exact_utc(entities[time]))
 
         def compute() -> pl.DataFrame:
-            asked = entities.with_columns(utc(pl.col(time), entities.schema[time]))
-            return pl.concat(
-                [
-                    asked,
-                    *(
-                        _joined(
-                            config,
-                            view,
-                            feature_refs,
-                            asked,
-                            time,
-                            full_feature_names,
-                            known,
-                        )
-                        for view in feature_views
-                    ),
-                ],
-                how="horizontal",
-            )
+            joined = [
+                join_view(
+                    config, view, feature_refs, asked, time,
+                    full_feature_names=full_feature_names, as_known_at=known,
+                    memory_limit=config.offline_store.memory_limit,
+                )
+                for view in feature_views
+            ]  # fmt: skip
+            return pl.concat([asked, *joined], how="horizontal")
 
-        times = entities.select(utc(pl.col(time), entities.schema[time]))[time]
         return AsofRetrievalJob(
             compute,
             full_feature_names=full_feature_names,
@@ -166,8 +160,8 @@ class AsofOfflineStore(OfflineStore):
             metadata=RetrievalMetadata(
                 features=feature_refs,
                 keys=[name for name in entities.columns if name != time],
-                min_event_timestamp=times.min(),  # type: ignore[arg-type]
-                max_event_timestamp=times.max(),  # type: ignore[arg-type]
+                min_event_timestamp=asked[time].min(),  # type: ignore[arg-type]
+                max_event_timestamp=asked[time].max(),  # type: ignore[arg-type]
             ),
         )
 
@@ -182,7 +176,10 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The newest row of each key with an event in [start, end], the newest created among those."""
+        """The newest row of each key with an event in [start, end], the newest created among those.
+
+        A null is not a key; without keys there is one row.
+        """
         order = [
             timestamp_field,
             *([created_timestamp_column] if created_timestamp_column else []),
@@ -193,7 +190,11 @@ class AsofOfflineStore(OfflineStore):
                 config, data_source, join_key_columns, feature_name_columns, timestamp_field,
                 created_timestamp_column, start_date, end_date,
             )  # fmt: skip
-            rows = rows.sort(order, nulls_last=False, maintain_order=True)
+            rows = rows.drop_nulls(join_key_columns).sort(
+                order, nulls_last=False, maintain_order=True
+            )
+            if not join_key_columns:
+                return rows.tail(1)
             return rows.unique(join_key_columns, keep="last", maintain_order=True)
 
         return AsofRetrievalJob(compute, full_feature_names=False)
@@ -287,69 +288,6 @@ def _time_column(entities: pl.DataFrame) -> str:
     )
 
 
-def _joined(
-    config: RepoConfig,
-    view: FeatureView,
-    feature_refs: Sequence[str],
-    entities: pl.DataFrame,
-    time: str,
-    full_feature_names: bool,
-    as_known_at: bool,
-) -> pl.DataFrame:
-    """The requested features of one view, a row an entity row."""
-    name = str(view.projection.name_to_use())  # type: ignore[no-untyped-call]
-    wanted = [ref.split(":", 1)[1] for ref in feature_refs if ref.startswith(f"{name}:")]
-    source = view.batch_source
-    assert source is not None
-    backwards = {feature: column for column, feature in source.field_mapping.items()}
-    key_map = view.projection.join_key_map
-    key_names = [column.name for column in view.entity_columns]
-    rows = scan(config, source)
-    schema = rows.collect_schema()
-    needed = [backwards.get(n, n) for n in (*key_names, *wanted)]
-    if missing := [n for n in (*needed, source.timestamp_field) if n not in schema]:
-        raise ValueError(
-            f"{view.name}: its source has no column {missing}; it has {schema.names()}"
-        )
-    created = source.created_timestamp_column
-    keys = [f"__key_{i}" for i in range(len(key_names))]
-    features = rows.select(
-        *(pl.col(backwards.get(k, k)).alias(key) for k, key in zip(key_names, keys, strict=True)),
-        utc(pl.col(source.timestamp_field), schema[source.timestamp_field]).alias(TIME),
-        (utc(pl.col(created), schema[created]) if created else pl.lit(None, UTC_US)).alias(CREATED),
-        *(pl.col(backwards.get(n, n)).alias(f"__value_{n}") for n in wanted),
-    )
-    reachable = _in_reach(features, entities[time], view.ttl)
-    asks = entities.select(
-        *(pl.col(key_map.get(k, k)).alias(key) for k, key in zip(key_names, keys, strict=True)),
-        time,
-    )
-    for k, key in zip(key_names, keys, strict=True):
-        have, want = asks.schema[key], reachable.schema[key]
-        if have != want:
-            raise ValueError(
-                f"{view.name}: key {k!r} is {have} in the entity rows and {want} in the source"
-            )
-    return point_in_time(
-        asks,
-        reachable,
-        keys,
-        time,
-        view.ttl,
-        {f"__value_{n}": f"{name}__{n}" if full_feature_names else n for n in wanted},
-        as_known_at=as_known_at,
-    )
-
-
-def _in_reach(features: pl.LazyFrame, times: pl.Series, ttl: Any) -> pl.DataFrame:
-    """The feature rows that some entity row could see."""
-    if times.null_count() < len(times):
-        features = features.filter(pl.col(TIME) <= times.max())
-        if ttl:
-            features = features.filter(pl.col(TIME) >= times.min() - ttl)
-    return features.collect()
-
-
 def _interval(
     config: RepoConfig,
     data_source: DataSource,
@@ -380,4 +318,4 @@ def _interval(
 
 
 def _aware(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

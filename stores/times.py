@@ -11,10 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from feast import RepoConfig
+from feast.infra.registry.base_registry import BaseRegistry
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from stores.request import check_request
 
 AgeFrom = Literal["now", "newest"]
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]  # as Feast hands rows over
@@ -29,26 +32,22 @@ _ABSENT = Timestamp()
 def newest(
     data: Iterable[Row], key_of: Callable[[EntityKey], bytes]
 ) -> dict[bytes, tuple[Order, Row]]:
-    """Key to order and row: of several rows of one key the newest, of equal ones the last."""
+    """Key to order and row: of several rows of one key the newest, of equal ones the last.
+
+    A row with a null in its key can never be asked for, and is left out. Feast hands a missing
+    created time over as None or as NaT, which equals nothing; here it is None.
+    """
     rows: dict[bytes, tuple[Order, Row]] = {}
     for row in data:
+        if any(part.WhichOneof("val") is None for part in row[0].entity_values):
+            continue
+        if row[3] != row[3]:
+            row = (*row[:3], None)
         order = (micros(row[2]), BEYOND if row[3] is None else micros(row[3]))
         key = key_of(row[0])
         if key not in rows or order >= rows[key][0]:
             rows[key] = (order, row)
     return rows
-
-
-def newer(
-    rows: dict[bytes, tuple[Order, Row]], stored: dict[bytes, Order]
-) -> dict[bytes, tuple[Order, Row]]:
-    """The rows that win over what is stored."""
-    return {key: row for key, row in rows.items() if key not in stored or row[0] > stored[key]}
-
-
-def latest_us(rows: dict[bytes, tuple[Order, Row]]) -> int:
-    """The latest event or created time of all rows, `BEYOND` of none."""
-    return max((max(order) for order, _ in rows.values()), default=BEYOND)
 
 
 def refuse_aged(
@@ -82,6 +81,26 @@ class AgedReads:
         """The instant that ages count to."""
         newest_us = None if config.online_store.age_from == "now" else self.newest_us(config)
         return datetime.now(UTC) if newest_us is None else from_micros(newest_us)
+
+    def get_online_features(
+        self, config: RepoConfig, features: Any, entity_rows: Any, registry: BaseRegistry,
+        project: str, full_feature_names: bool = False, *rest: Any, **more: Any,
+    ) -> Any:  # fmt: skip
+        """Feast's answer; raises `ValueError` for a key that is null or of another type."""
+        check_request(entity_rows, features, registry, project, full_feature_names)
+        return super().get_online_features(  # type: ignore[misc]
+            config, features, entity_rows, registry, project, full_feature_names, *rest, **more
+        )
+
+    async def get_online_features_async(
+        self, config: RepoConfig, features: Any, entity_rows: Any, registry: BaseRegistry,
+        project: str, full_feature_names: bool = False, *rest: Any, **more: Any,
+    ) -> Any:  # fmt: skip
+        """As `get_online_features`."""
+        check_request(entity_rows, features, registry, project, full_feature_names)
+        return await super().get_online_features_async(  # type: ignore[misc]
+            config, features, entity_rows, registry, project, full_feature_names, *rest, **more
+        )
 
     def _read_features_per_fv(
         self, config: RepoConfig, grouped_refs: list[Any], *rest: Any, **named: Any

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 from pydantic import ValidationError
@@ -118,14 +118,16 @@ def _subscribe(session: Session, intake: Intake, asked: Subscription) -> Flow[Cr
 
 
 def _path(session: Session, link: str) -> str:
-    """The link's path under our own base: a NEF behind a proxy may name another host."""
+    """The link's path under our own base: a NEF behind a proxy may name another host or prefix."""
     try:
         found = urlsplit(link).path
     except ValueError:
         found = ""
     for kind in (AsSessionWithQoSSubscription, MonitoringEventSubscription):
-        if found.startswith(_base(session.settings, kind) + "/"):
-            return found
+        base = _base(session.settings, kind)
+        _, under, number = found.rpartition(f"{base}/")
+        if under and number not in ("", ".", "..") and "/" not in number:
+            return f"{base}/{quote(unquote(number), safe='')}"
     raise NefError("the link is of no subscription of this NEF and scsAsId")
 
 

@@ -15,8 +15,9 @@ from nef.client.intake import Intake, quarantine_of
 from nef.client.journal import read_journal
 from nef.client.protect import Protection
 from nef.client.retry import Backoff, CircuitOpen
-from nef.client.settings import NefSettings
+from nef.client.settings import NefSettings, read_settings
 from pipelines.pseudonym import pseudonym, scrub
+from schemas.errors import QosError
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription
 from tests.nef.fake_nef import MONITORING, QOS, FakeNef, served
@@ -276,9 +277,16 @@ def test_many_polls_at_once_share_one_renewal(nef: FakeNef, intake: Intake) -> N
 def test_a_link_that_is_not_ours_is_not_followed(nef: FakeNef, act: Any) -> None:
     with pytest.raises(NefError, match="no subscription of this NEF"):
         act(("unsubscribe", "http://elsewhere/admin/delete-all"))
-    with pytest.raises(NefError, match="no subscription of this NEF"):
-        act(("unsubscribe", "http://["))
+    for link in ("http://[", f"http://nef{QOS}", f"http://nef{QOS}/", f"http://nef{QOS}/..",
+                 f"http://nef{QOS}/1/2", f"http://nef{QOS}/../x"):  # fmt: skip
+        with pytest.raises(NefError, match="no subscription of this NEF"):
+            act(("unsubscribe", link))
     assert not nef.paths("DELETE")
+
+
+def test_a_link_through_a_gateway_is_followed_at_our_own_base(nef: FakeNef, act: Any) -> None:
+    act(("subscribe", ASKED), ("unsubscribe", f"https://gateway/nef-7{QOS}/1?x=y"))
+    assert nef.paths("DELETE") == [f"{QOS}/1"]
 
 
 def test_a_list_with_doubled_and_faulty_subscriptions_keeps_the_good_ones(
@@ -354,6 +362,30 @@ def test_a_server_that_is_not_there_is_told_by_its_kind_of_failure(intake: Intak
         collector.subscriptions()
 
 
-def test_a_username_without_a_password_is_refused() -> None:
-    with pytest.raises(ValueError, match="NEF_PASSWORD"):
-        NefSettings(username="admin")
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEF_API_URL", "http://nef:8080/prefix")
+    monkeypatch.setenv("NEF_USERNAME", "admin")
+    monkeypatch.setenv("NEF_PASSWORD", "hush")
+    found = read_settings()
+    assert str(found.api_url) == "http://nef:8080/prefix"
+    assert found.password is not None and found.password.get_secret_value() == "hush"
+    assert "hush" not in repr(found) + str(found)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("NEF_PASSWORD", "hush", "one is set and the other is not"),
+        ("NEF_API_URL", "hush", "NEF_API_URL: Input should be a valid URL"),
+        ("NEF_TIMEOUT_S", "-1", "NEF_TIMEOUT_S: Input should be greater than 0"),
+        ("NEF_SCS_AS_ID", "a/b", "NEF_SCS_AS_ID: String should match"),
+        ("NEF_REQUIREMENT_PATH", "/qos/{other}", "NEF_REQUIREMENT_PATH"),
+    ],
+)
+def test_faulty_settings_are_told_without_their_values(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(QosError, match=words) as error:
+        read_settings()
+    assert "hush" not in str(error.value)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nef.client.protect import MAX_TEXT, Protection
@@ -53,6 +53,8 @@ def test_what_names_nobody_is_kept_as_it_is(content: Any) -> None:
     assert json.loads(HIDDEN.text(json.dumps(content))) == content
 
 
+@example(MAX_DEPTH, "[")
+@example(MAX_DEPTH + 1, "[")
 @given(st.integers(1, 3 * MAX_DEPTH), st.sampled_from(['{"a":', "["]))
 def test_json_is_read_down_to_its_depth_and_no_further(depth: int, opening: str) -> None:
     closing = "}" if opening[0] == "{" else "]"

@@ -11,75 +11,11 @@ import pytest
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64, String
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from stores.kernel import CREATED, TIME, point_in_time
-from tests.stores import pit_oracle
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)
 US = pl.Datetime("us", "UTC")
-
-instants = st.one_of(
-    st.none(),
-    st.integers(-4, 4).map(lambda n: NOON + n * HOUR / 2),
-    st.sampled_from([NOON + MICROSECOND, NOON - MICROSECOND, NOON - HOUR - MICROSECOND]),
-)
-key = st.sampled_from([None, "1", "11", "", "1|1", "é"])
-
-
-@st.composite
-def joins(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    entity = st.fixed_dictionaries({"a": key, "b": key, "at": instants})
-    feature = st.fixed_dictionaries(
-        {
-            "a": key,
-            "b": key,
-            "event": instants,
-            "created": instants,
-            "value": st.integers(0, 9) | st.none(),
-        }
-    )
-    return draw(st.lists(entity, max_size=12)), draw(st.lists(feature, max_size=25))
-
-
-@given(
-    joins(), st.sampled_from([None, timedelta(0), HOUR, timedelta(milliseconds=500)]), st.booleans()
-)
-@settings(max_examples=300, deadline=None)
-def test_the_kernel_equals_two_loops(
-    rows: tuple[list[dict[str, Any]], list[dict[str, Any]]], ttl: timedelta | None, known: bool
-) -> None:
-    entities, features = rows
-    asked = pl.DataFrame(entities, schema={"a": pl.String, "b": pl.String, "at": US})
-    table = pl.DataFrame(
-        features,
-        schema={"a": pl.String, "b": pl.String, "event": US, "created": US, "value": pl.Int64},
-    ).rename({"event": TIME, "created": CREATED})
-    found = point_in_time(
-        asked,
-        table,
-        ["a", "b"],
-        "at",
-        ttl,
-        {"value": "v", TIME: "e", CREATED: "c"},
-        as_known_at=known,
-    )
-    expected = pit_oracle.join(entities, features, ["a", "b"], ttl, as_known_at=known)
-    assert found["e"].to_list() == [row and row["event"] for row in expected]
-    assert found["c"].to_list() == [row and row["created"] for row in expected]
-    candidates = [
-        {f["value"] for f in features if row and _same(f, row)} if row else {None}
-        for row in expected
-    ]
-    assert all(v in allowed for v, allowed in zip(found["v"].to_list(), candidates, strict=True))
-
-
-def _same(one: dict[str, Any], other: Any) -> bool:
-    return all(one[name] == other[name] for name in ("a", "b", "event", "created"))
-
 
 DRIVER = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
 RIDER = Entity(name="rider", join_keys=["rider_id"], value_type=ValueType.STRING)
