@@ -30,8 +30,9 @@ def clean(params: SimulatorParams) -> dict[str, pl.DataFrame]:
     ticks, count = params.wave_ticks, sessions.wave.size
     radius = float(np.hypot(*(network_plan.sites - network_plan.centre).T).max())
     tracks = mobility.tracks(
-        count, ticks, network_plan.centre, radius + 0.35 * params.inter_site_m, random["mobility"]
-    )
+        count, ticks, network_plan.centre, radius + 0.35 * params.inter_site_m, random["mobility"],
+        params.mobility, mobility.trails_of(params),
+    )  # fmt: skip
     air = radio.air(network_plan, tracks, params, random["air"])
     hour = (names.wave_us // canonical.SECOND_US % 86_400) / 3600.0
     background = load.background(hour, network_plan.cells, ticks, params.load, random["load"])

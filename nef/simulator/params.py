@@ -1,6 +1,6 @@
 """`SimulatorParams`: everything a simulated campaign depends on, its seed included."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -10,6 +10,40 @@ MINIMUM_GAP_S = 300  # between two sessions of one UE
 LEAD_IN_S = 60  # cells report this long before the first session of a wave
 STAGGER_S = 120  # sessions of one wave start within this time
 SHORTEST, LONGEST = 0.6, 1.4  # session lengths, as multiples of their mean
+
+
+@dataclass(frozen=True)
+class MobilityMix:
+    """Shares of the UEs by how they move; taken relative to their sum."""
+
+    static: float = 0.25
+    linear: float = 0.25
+    waypoint: float = 0.25
+    manhattan: float = 0.25
+    l_shaped: float = 0.0
+    random_direction: float = 0.0
+    group: float = 0.0
+    trace: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises QosError for shares that are none."""
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, share in given.items():
+            if not 0.0 <= share < float("inf"):
+                raise QosError(f"simulator.mobility.{name}: {share}, must be at least 0")
+        if not sum(given.values()) > 0.0:
+            raise QosError(f"simulator.mobility: all shares are 0, one must be above: {given}")
+
+    @classmethod
+    def only(cls, kind: str) -> "MobilityMix":
+        """All move in one way."""
+        return cls(**{one.name: float(one.name == kind) for one in fields(cls)})
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """They sum to 1, in the order of the fields."""
+        given = [float(getattr(self, one.name)) for one in fields(self)]
+        return tuple(share / sum(given) for share in given)
 
 
 @dataclass(frozen=True)
@@ -37,6 +71,8 @@ class SimulatorParams:
     late_share: float = 0.01  # rows that arrive 1 to 20 s later than they should
     duplicate_share: float = 0.002  # rows sent twice, half of them with other values
     fault_share: float = 0.002  # rows with a value that cannot be
+    mobility: MobilityMix = MobilityMix()
+    trace_file: str = ""  # recorded ways of the UEs of kind trace, see traces.COLUMNS
 
     def __post_init__(self) -> None:
         """Raises QosError for a campaign that cannot be."""
@@ -58,6 +94,11 @@ class SimulatorParams:
             )
         if self.start.utcoffset() is None:
             raise QosError(f"simulator.start: {self.start} has no time zone; UTC is asked for")
+        if bool(self.trace_file) != (self.mobility.trace > 0):
+            raise QosError(
+                f"simulator.trace_file: '{self.trace_file}' with mobility.trace: "
+                f"{self.mobility.trace}; the one asks for the other"
+            )
         if self.wave_ticks + MINIMUM_GAP_S > self.wave_spacing_s:
             raise QosError(
                 f"simulator: {self.waves} waves of up to {self.wave_ticks} s and gaps of "
