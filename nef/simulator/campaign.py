@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nef.simulator import impair, load, mobility, network, radio, services, topology
+from nef.simulator import impair, load, mobility, radio, services, topology, trace
 from nef.simulator import tables as canonical
 from nef.simulator.params import LEAD_IN_S, LONGEST, SHORTEST, STAGGER_S, SimulatorParams
 
@@ -38,15 +38,15 @@ def clean(params: SimulatorParams) -> dict[str, pl.DataFrame]:
     background = load.background(hour, network_plan.cells, ticks, params.load, random["load"])
     asked = services.requests(sessions.profile, sessions.first, sessions.last, random["services"])
     offered = services.offered_mbps(asked, sessions.profile, ticks, random["services"])
-    trace = network.run(air, background, sessions, offered, params, random["network"])
+    happened = trace.run(air, background, sessions, offered, params, random["network"])
     return canonical.tables(
-        network_plan, tracks, air, sessions, trace, asked, names, random["tables"]
+        network_plan, tracks, air, sessions, happened, asked, names, random["tables"]
     )
 
 
 def plan(
     params: SimulatorParams, random: np.random.Generator
-) -> tuple[network.Sessions, canonical.Names]:
+) -> tuple[trace.Sessions, canonical.Names]:
     """Who has a session when: each UE one in every round of waves, in an order of its own."""
     rounds = [random.permutation(params.ues) for _ in range(params.sessions)]
     place = np.arange(params.ues) // params.concurrent
@@ -56,7 +56,7 @@ def plan(
     length = np.rint(params.mean_session_s * random.uniform(SHORTEST, LONGEST, ue.size))
     start_us = int(params.start.timestamp()) * canonical.SECOND_US
     wave_us = start_us + np.arange(params.waves) * params.wave_spacing_s * canonical.SECOND_US
-    sessions = network.Sessions(
+    sessions = trace.Sessions(
         wave=wave,
         profile=services.choose(ue.size, random),
         first=first,

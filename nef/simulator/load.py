@@ -15,10 +15,13 @@ USERS_AT_FULL_LOAD = 14.0
 
 @dataclass(frozen=True)
 class Background:
-    """demand: wanted share of the PRBs, 0..1; users: UEs with data. Both (ticks, waves, cells)."""
+    """demand: wanted share of the PRBs, 0..1; users: UEs with data; ability: by which the rate of a
+    cell is multiplied, 0 for one that serves nobody, or None. Each (ticks, waves, cells).
+    """
 
     demand: Array
     users: Array
+    ability: Array | None = None
 
 
 def daily(hour: Array, business: Array) -> Array:

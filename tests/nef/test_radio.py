@@ -51,8 +51,9 @@ def test_sinr_is_never_above_snr_and_equals_it_without_interference(
     received, noise = np.array([row]), radio.noise_mw()
     who = np.array([serving])
     snr = 10.0 * np.log10(received[0, serving] / noise)
-    quiet, _ = radio.sinr_db(received, who, np.zeros_like(received), noise)
-    loaded, level = radio.sinr_db(received, who, np.full_like(received, load), noise)
+    wave = np.zeros(1, int)
+    quiet, _ = radio.sinr_db(received, who, np.zeros_like(received), wave, noise)
+    loaded, level = radio.sinr_db(received, who, np.full_like(received, load), wave, noise)
     assert quiet[0] == pytest.approx(snr)
     assert loaded[0] <= snr + 1e-9
     assert level[0] == pytest.approx(load * received.sum() + noise)
@@ -62,7 +63,7 @@ def test_sinr_is_never_above_snr_and_equals_it_without_interference(
 def test_more_load_elsewhere_never_helps(row: Any, one: Any, other: Any) -> None:
     received, who = np.array([row]), np.array([0])
     calm, busy = (
-        radio.sinr_db(received, who, np.full_like(received, load), radio.noise_mw())[0]
+        radio.sinr_db(received, who, np.full_like(received, load), who, radio.noise_mw())[0]
         for load in sorted((one, other))
     )
     assert busy <= calm + 1e-9
