@@ -1,5 +1,7 @@
 """`simulate`: a whole seeded drive campaign as canonical tables."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -8,6 +10,7 @@ from nef.simulator import impair, load, mobility, radio, services, topology, tra
 from nef.simulator import tables as canonical
 from nef.simulator.params import LEAD_IN_S, LONGEST, SHORTEST, STAGGER_S, SimulatorParams
 
+Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _PARTS = ("plan", "mobility", "air", "load", "services", "network", "tables", "impair")
@@ -24,6 +27,30 @@ def simulate(params: SimulatorParams | None = None) -> dict[str, pl.DataFrame]:
 
 def clean(params: SimulatorParams) -> dict[str, pl.DataFrame]:
     """The campaign before anything is late, double or faulty: every row keeps its contract."""
+    random, stage = _randoms(params), world(params)
+    return canonical.tables(
+        stage.topology, stage.tracks, stage.air, stage.sessions, play(stage), stage.asked,
+        stage.names, random["tables"],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a campaign's network meets and does not decide."""
+
+    params: SimulatorParams
+    topology: topology.Topology
+    tracks: mobility.Tracks
+    air: radio.Air
+    background: load.Background
+    sessions: trace.Sessions
+    asked: services.Requests
+    offered_mbps: Array
+    names: canonical.Names
+
+
+def world(params: SimulatorParams) -> World:
+    """The campaign's places, air, load and wishes; the same params give the same bits."""
     random = _randoms(params)
     network_plan = topology.hexagonal(params.sites, params.inter_site_m)
     sessions, names = plan(params, random["plan"])
@@ -33,15 +60,27 @@ def clean(params: SimulatorParams) -> dict[str, pl.DataFrame]:
         count, ticks, network_plan.centre, radius + 0.35 * params.inter_site_m, random["mobility"],
         params.mobility, mobility.trails_of(params),
     )  # fmt: skip
-    air = radio.air(network_plan, tracks, params, random["air"])
-    hour = (names.wave_us // canonical.SECOND_US % 86_400) / 3600.0
-    background = load.background(hour, network_plan.cells, ticks, params.load, random["load"])
     asked = services.requests(sessions.profile, sessions.first, sessions.last, random["services"])
-    offered = services.offered_mbps(asked, sessions.profile, ticks, random["services"])
-    happened = trace.run(air, background, sessions, offered, params, random["network"])
-    return canonical.tables(
-        network_plan, tracks, air, sessions, happened, asked, names, random["tables"]
+    hour = (names.wave_us // canonical.SECOND_US % 86_400) / 3600.0
+    return World(
+        params=params,
+        topology=network_plan,
+        tracks=tracks,
+        air=radio.air(network_plan, tracks, params, random["air"]),
+        background=load.background(hour, network_plan.cells, ticks, params.load, random["load"]),
+        sessions=sessions,
+        asked=asked,
+        offered_mbps=services.offered_mbps(asked, sessions.profile, ticks, random["services"]),
+        names=names,
     )
+
+
+def play(stage: World, watch: trace.Watch | None = None) -> trace.Trace:
+    """What happens in the world, by the campaign's own handover rule."""
+    return trace.run(
+        stage.air, stage.background, stage.sessions, stage.offered_mbps, stage.params,
+        _randoms(stage.params)["network"], watch,
+    )  # fmt: skip
 
 
 def plan(

@@ -138,7 +138,7 @@ def sinr_db(
     """
     every = np.arange(serving.size)
     wanted = received_mw[every, serving]
-    if load.shape[0] == 1:
+    if load.shape[0] == 1 and received_mw.dtype == np.float32:
         total = (received_mw @ load[0].astype(received_mw.dtype)).astype(np.float64)
     else:
         total = (received_mw * load[wave]).sum(axis=1)

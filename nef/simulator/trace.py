@@ -68,8 +68,11 @@ class Trace:
             getattr(self, one.name)[tick] = getattr(given, one.name)
 
 
-# Called after every second with its tick, what it gave, and where the rule sends whom.
-Watch = Callable[[int, network.State, network.Now, network.Given, Ints, chance.Drawn], None]
+# Called after every second, before anybody is handed over, with its tick, the state, what was met and
+# given, where the rule sends whom, the rule itself (its timers moved on), and the draws.
+Watch = Callable[
+    [int, network.State, network.Now, network.Given, Ints, handover.A3, chance.Drawn], None
+]
 
 
 def run(
@@ -101,7 +104,7 @@ def run(
         targets = rule.targets(state.attached.serving, now.measured_dbm)
         accesses = draws.accesses()
         if watch is not None:
-            watch(tick, state, now, given, targets, draws)
+            watch(tick, state, now, given, targets, rule, draws)
         moves, fails = handover.move(state.attached, tick, targets, given.sinr_db, accesses)
         rule.restart(moves | fails)
     trace.events = state.attached.events
