@@ -6,37 +6,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nef.simulator import impair, load, mobility, radio, services, topology, trace
+from nef.simulator import anomalies, impair, load, mobility, radio, services, topology, trace
 from nef.simulator import tables as canonical
 from nef.simulator.params import LEAD_IN_S, LONGEST, SHORTEST, STAGGER_S, SimulatorParams
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_PARTS = ("plan", "mobility", "air", "load", "services", "network", "tables", "impair")
-
-
-def simulate(params: SimulatorParams | None = None) -> dict[str, pl.DataFrame]:
-    """All canonical tables of a campaign, with their late, double and faulty rows.
-
-    ue_id is the raw SUPI. Rows in order of event time. The same params give the same bits.
-    """
-    params = params or SimulatorParams()
-    return impair.impair(clean(params), params, _randoms(params)["impair"])
-
-
-def clean(params: SimulatorParams) -> dict[str, pl.DataFrame]:
-    """The campaign before anything is late, double or faulty: every row keeps its contract."""
-    random, stage = _randoms(params), world(params)
-    return canonical.tables(
-        stage.topology, stage.tracks, stage.air, stage.sessions, play(stage), stage.asked,
-        stage.names, random["tables"],
-    )  # fmt: skip
+_PARTS = ("plan", "mobility", "air", "load", "services", "network", "tables", "impair", "anomalies")
 
 
 @dataclass(frozen=True)
 class World:
-    """All that a campaign's network meets and does not decide."""
+    """All that a campaign's network meets and does not decide, anomalies included."""
 
     params: SimulatorParams
     topology: topology.Topology
@@ -47,6 +29,40 @@ class World:
     asked: services.Requests
     offered_mbps: Array
     names: canonical.Names
+    wrong: tuple[anomalies.Anomaly, ...] = ()
+
+
+def simulate(params: SimulatorParams | None = None) -> dict[str, pl.DataFrame]:
+    """All canonical tables of a campaign, with their late, double and faulty rows.
+
+    ue_id is the raw SUPI. Rows in order of event time. The same params give the same bits.
+    """
+    return simulate_labelled(params)[0]
+
+
+def simulate_labelled(
+    params: SimulatorParams | None = None,
+) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """The tables of `simulate`, and what went wrong when: a row for each anomaly and upgrade, with the
+    columns of anomalies.LABELS; ue_id is the raw SUPI there too.
+    """
+    params = params or SimulatorParams()
+    stage = world(params)
+    reported = anomalies.misreport(_tables(stage), stage.wrong, stage.names)
+    labels = anomalies.labels(stage.wrong, stage.topology, stage.names)
+    return impair.impair(reported, params, _randoms(params)["impair"]), labels
+
+
+def clean(params: SimulatorParams) -> dict[str, pl.DataFrame]:
+    """The campaign before anything is late, double or faulty: every row keeps its contract."""
+    return _tables(world(params))
+
+
+def _tables(stage: World) -> dict[str, pl.DataFrame]:
+    return canonical.tables(
+        stage.topology, stage.tracks, stage.air, stage.sessions, play(stage), stage.asked,
+        stage.names, _randoms(stage.params)["tables"],
+    )  # fmt: skip
 
 
 def world(params: SimulatorParams) -> World:
@@ -61,17 +77,27 @@ def world(params: SimulatorParams) -> World:
         params.mobility, mobility.trails_of(params),
     )  # fmt: skip
     asked = services.requests(sessions.profile, sessions.first, sessions.last, random["services"])
-    hour = (names.wave_us // canonical.SECOND_US % 86_400) / 3600.0
+    start_s = names.wave_us // canonical.SECOND_US
+    hour, weekday = (
+        start_s % 86_400 / 3600.0,
+        (start_s // 86_400 + 3) % 7,
+    )  # 1970 began on a Thursday
+    air = radio.air(network_plan, tracks, params, random["air"])
+    background = load.background(
+        hour, network_plan.cells, ticks, params.load, random["load"], weekday
+    )
+    wrong = anomalies.planned(params, sessions, tracks, air, names, random["anomalies"])
     return World(
         params=params,
         topology=network_plan,
         tracks=tracks,
-        air=radio.air(network_plan, tracks, params, random["air"]),
-        background=load.background(hour, network_plan.cells, ticks, params.load, random["load"]),
+        air=anomalies.spoil_air(air, tracks, sessions.wave, wrong),
+        background=anomalies.spoil_background(background, wrong),
         sessions=sessions,
         asked=asked,
         offered_mbps=services.offered_mbps(asked, sessions.profile, ticks, random["services"]),
         names=names,
+        wrong=wrong,
     )
 
 

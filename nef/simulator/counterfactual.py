@@ -53,8 +53,8 @@ def outcomes(
     in the real run. hold: the handover rule leaves the UE alone during the horizon; else it goes on as
     usual, and the chosen candidate gives exactly what was given. event_timestamp is that of the
     second's row. seconds: those of the horizon in which the session went on. A decision of a UE that
-    has no cell, loses it in that very second, or ends with it, has no rows. Raises QosError below 2 candidates or
-    1 second.
+    has no cell, loses it in that very second, or ends with it, has no rows. Raises QosError for less
+    than 2 candidates or 1 second.
     """
     for name, value, low in (("candidates", candidates, 2), ("horizon_s", horizon_s, 1)):
         if value < low:

@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+WEEKEND_OFFICES, WEEKEND_HOMES = 0.3, 1.2
 
 DRIFT_S = 90.0  # correlation time of the slow drift
 BURST_EVERY_S = 75.0
@@ -39,13 +42,30 @@ def daily(hour: Array, business: Array) -> Array:
     return np.asarray(0.16 + 0.44 * (business * offices + (1.0 - business) * homes))
 
 
+def weekly(weekday: Ints, business: Array) -> Array:
+    """By which a day's demand differs from a working day's; weekday: 0 is Monday, 5 and 6 are the
+    weekend, when offices are nearly empty and homes busier. 1 on working days.
+    """
+    weekend = WEEKEND_OFFICES * business + WEEKEND_HOMES * (1.0 - business)
+    return np.where(weekday < 5, 1.0, weekend)
+
+
 def background(
-    hour: Array, cells: int, ticks: int, scale: float, random: np.random.Generator
+    hour: Array,
+    cells: int,
+    ticks: int,
+    scale: float,
+    random: np.random.Generator,
+    weekday: Ints | None = None,
 ) -> Background:
-    """Demand of `cells` cells over each wave; hour: (waves,) hour of the day a wave starts at."""
+    """Demand of `cells` cells over each wave; hour, weekday: (waves,) of the time a wave starts at;
+    without weekdays every day is a working day.
+    """
     waves = hour.size
     business, popularity = random.uniform(0.0, 1.0, cells), random.uniform(0.6, 1.5, cells)
     mean = scale * popularity * daily(hour[:, None], business[None, :])
+    if weekday is not None:
+        mean = mean * weekly(weekday[:, None], business[None, :])
     keep = np.exp(-1.0 / DRIFT_S)
     shape = (waves, cells)
     drift = random.standard_normal(shape)

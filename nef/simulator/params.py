@@ -71,6 +71,9 @@ class SimulatorParams:
     late_share: float = 0.01  # rows that arrive 1 to 20 s later than they should
     duplicate_share: float = 0.002  # rows sent twice, half of them with other values
     fault_share: float = 0.002  # rows with a value that cannot be
+    anomalies: int = 0  # of each kind of anomalies.KINDS, over all waves
+    upgrade_after_h: float = 0.0  # from the start, when the first site gets new software; 0: never
+    upgrade_gain: float = 1.1  # by which new software multiplies a cell's rate
     mobility: MobilityMix = MobilityMix()
     trace_file: str = ""  # recorded ways of the UEs of kind trace, see traces.COLUMNS
 
@@ -79,7 +82,17 @@ class SimulatorParams:
         for name in ("sites", "ues", "sessions", "concurrent"):
             _at_least(name, getattr(self, name), 1)
         _at_least("time_to_trigger_s", self.time_to_trigger_s, 0)
-        for name in ("minutes", "inter_site_m", "carrier_ghz", "bandwidth_mhz", "load"):
+        _at_least("anomalies", self.anomalies, 0)
+        _at_least("upgrade_after_h", self.upgrade_after_h, 0)
+        positive = (
+            "minutes",
+            "inter_site_m",
+            "carrier_ghz",
+            "bandwidth_mhz",
+            "load",
+            "upgrade_gain",
+        )
+        for name in positive:
             if not getattr(self, name) > 0:
                 raise QosError(f"simulator.{name}: {getattr(self, name)}, must be above 0")
         for name in ("late_share", "duplicate_share", "fault_share"):
@@ -131,6 +144,6 @@ class SimulatorParams:
         return int(self.spread_hours * 3600 / max(self.waves - 1, 1))
 
 
-def _at_least(name: str, value: int, low: int) -> None:
+def _at_least(name: str, value: float, low: float) -> None:
     if value < low:
         raise QosError(f"simulator.{name}: {value}, must be at least {low}")

@@ -1,6 +1,7 @@
 """A whole campaign: contracts, truth across tables, determinism, and labels worth learning."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -226,3 +227,22 @@ def test_requests_are_met_often_but_not_always_in_every_class(
 def test_a_campaign_that_cannot_be_is_refused(wrong: Any, says: Any) -> None:
     with pytest.raises(QosError, match=says):
         SimulatorParams(**wrong)
+
+
+def test_saturday_is_quieter_than_friday_at_the_same_hour() -> None:
+    used = {
+        day: clean(replace(SMALL, start=datetime(2026, 3, day, 9, tzinfo=UTC)))["cell_load"]
+        for day in (6, 7)
+    }
+    assert used[7]["prb_used_ratio"].mean() < 0.9 * used[6]["prb_used_ratio"].mean()
+
+
+def test_a_campaign_has_failures_and_handovers_to_and_fro(campaign: dict[str, Any]) -> None:
+    events = campaign["network_event"].sort("session_id", "event_timestamp")
+    kinds = events["kind"].cast(str)
+    assert (kinds == "radio_link_failure").sum() > 10
+    moves = events.filter(kinds == "nr_handover").with_columns(
+        back=(pl.col("to_cell_id") == pl.col("from_cell_id").shift(1).over("session_id"))
+        & (pl.col("event_timestamp").diff().over("session_id") <= timedelta(seconds=10))
+    )
+    assert 0.02 < moves["back"].mean() < 0.5
