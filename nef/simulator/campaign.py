@@ -1,12 +1,24 @@
 """`simulate`: a whole seeded drive campaign as canonical tables."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nef.simulator import anomalies, impair, load, mobility, radio, services, topology, trace
+from nef.simulator import (
+    anomalies,
+    chance,
+    impair,
+    load,
+    mobility,
+    network,
+    radio,
+    services,
+    topology,
+    trace,
+)  # fmt: skip
 from nef.simulator import tables as canonical
 from nef.simulator.params import LEAD_IN_S, LONGEST, SHORTEST, STAGGER_S, SimulatorParams
 
@@ -101,11 +113,21 @@ def world(params: SimulatorParams) -> World:
     )
 
 
-def play(stage: World, watch: trace.Watch | None = None) -> trace.Trace:
-    """What happens in the world, by the campaign's own handover rule."""
+def play(
+    stage: World,
+    policy: trace.Policy | None = None,
+    watch: Callable[[trace.Seen, network.State, Ints, chance.Drawn], None] | None = None,
+) -> trace.Trace:
+    """What happens in the world, by event A3 as its params have it or by another policy.
+
+    watch: see trace.run; it is given the draws, too.
+    """
+    draws = chance.Drawn(_randoms(stage.params)["network"], stage.sessions.wave.size)
+    _, waves, cells = stage.background.demand.shape
+    running = trace.Running.fresh(stage.params, stage.sessions, waves, cells, policy)
     return trace.run(
-        stage.air, stage.background, stage.sessions, stage.offered_mbps, stage.params,
-        _randoms(stage.params)["network"], watch,
+        running, 0, stage.air, stage.background, stage.offered_mbps, lambda _: draws,
+        None if watch is None else lambda seen, state, targets: watch(seen, state, targets, draws),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nef.simulator import campaign, chance, handover, network, tables
+from nef.simulator import campaign, chance, handover, network, tables, trace
 from schemas.errors import QosError
 
 Array = npt.NDArray[np.float64]
@@ -59,8 +59,12 @@ def outcomes(
     for name, value, low in (("candidates", candidates, 2), ("horizon_s", horizon_s, 1)):
         if value < low:
             raise QosError(f"counterfactual.{name}: {value}, must be at least {low}")
-    beside = _Beside(stage, decisions, candidates, horizon_s, hold)
-    campaign.play(stage, beside.watch)
+    rule = handover.A3.fresh(
+        stage.sessions.wave.size, stage.topology.cells, stage.params.hysteresis_db,
+        stage.params.time_to_trigger_s,
+    )  # fmt: skip
+    beside = _Beside(stage, decisions, candidates, horizon_s, hold, rule)
+    campaign.play(stage, trace.following(rule), beside.watch)
     return beside.frame()
 
 
@@ -74,6 +78,7 @@ class _Beside:
         candidates: int,
         horizon_s: int,
         hold: bool,
+        rule: handover.A3,
     ) -> None:
         self._stage, self._candidates, self._horizon, self._hold = (
             stage,
@@ -90,14 +95,14 @@ class _Beside:
         ]
         self._senders = network.Senders.of(stage.sessions.wave, stage.sessions.profile)
         self._running: list[_Copies] = []
-        self._rule: handover.A3 | None = None
+        self._rule = rule
         self._done: list[dict[str, object]] = []
 
     def watch(
-        self, tick: int, state: network.State, now: network.Now, given: network.Given,
-        targets: Ints, rule: handover.A3, draws: chance.Drawn,
-    ) -> None:  # fmt: skip
+        self, seen: trace.Seen, state: network.State, targets: Ints, draws: chance.Drawn
+    ) -> None:
         """One real second has been: the same second for all copies, then this second's decisions."""
+        tick, now, given = seen.tick, seen.now, seen.given
         again = draws.again(self._random.random(state.rate.size))
         for copies in self._running:
             copies.step(tick, now, again, self._stage, self._hold)
@@ -111,12 +116,13 @@ class _Beside:
         )
         who = who[(state.attached.serving[who] != handover.NOBODY) & ~fails[who]]
         if who.size:
-            self._running.append(self._begin(tick, who, state, now, given, targets, rule, again))
+            self._running.append(self._begin(who, seen, state, targets, again))
 
     def _begin(
-        self, tick: int, who: Ints, state: network.State, now: network.Now,
-        given: network.Given, targets: Ints, rule: handover.A3, again: chance.Again,
+        self, who: Ints, seen: trace.Seen, state: network.State, targets: Ints,
+        again: chance.Again,
     ) -> "_Copies":  # fmt: skip
+        tick, now, given, rule = seen.tick, seen.now, seen.given, self._rule
         serving = state.attached.serving[who]
         chosen = np.where(targets[who] == handover.STAY, serving, targets[who])
         measured = now.measured_dbm[who].copy()
@@ -137,7 +143,7 @@ class _Beside:
             tick=tick, rows=rows, copy=copy, waves=waves, mine=mine,
             state=state.take(rows, waves),
             senders=self._senders.take(rows, copy),
-            rule=handover.A3(rule.hysteresis_db, rule.time_to_trigger_s, rule.held[rows]),
+            rule=rule.take(rows),
             told=_Told(who[decision], cell, rank, level[decision, rank],
                        cell == serving[decision], cell == chosen[decision]),
             sums=np.zeros((3, len(members))), seconds=np.zeros(len(members), dtype=np.int64),
@@ -195,7 +201,7 @@ class _Copies:
         sessions, attached = stage.sessions, self.state.attached
         first, last = sessions.first[self.rows], sessions.last[self.rows]
         begins, active = first == tick, (first <= tick) & (tick < last)
-        self.rule.restart(handover.attach(attached, tick, here.measured_dbm, begins, last == tick))
+        handover.attach(attached, tick, here.measured_dbm, begins, last == tick)
         given = network.second(
             self.state, self.senders, here, begins, active, stage.air.prbs, stage.params, draws
         )
@@ -211,8 +217,7 @@ class _Copies:
 
     def move(self, tick: int, targets: Ints, sinr_db: Array, accesses: chance.Accesses) -> None:
         """Hands over in all copies."""
-        moves, fails = handover.move(self.state.attached, tick, targets, sinr_db, accesses)
-        self.rule.restart(moves | fails)
+        handover.move(self.state.attached, tick, targets, sinr_db, accesses)
 
     def result(self, stage: campaign.World) -> dict[str, object]:
         """Columns of SCHEMA."""

@@ -16,6 +16,7 @@ NOBODY = -1
 STAY = -1
 OUT_OF_SYNC_DB = -8.0  # Qout: 10 % block errors of a hypothetical control channel, TS 38.133, 8.1
 DETECTABLE_DBM = -125.0  # a cell below it is not reported, about TS 38.133, table B.2.2-1
+LONGEST_S = 30_000  # that a timer counts
 FAILURE_AFTER = 3  # seconds out of sync: N310 and T310 of TS 38.331, 5.3.10
 
 
@@ -60,44 +61,44 @@ class A3:
     """Event A3 (TS 38.331, 5.5.4.4): a neighbour better than the serving cell by the hysteresis, and
     so for the time to trigger; each UE and neighbour has a timer of its own.
 
-    held: (ues, cells) seconds for which a cell has been better by the hysteresis.
+    held: (ues, cells) seconds for which a cell has been better by the hysteresis; serving: (ues,) for
+    which serving cell that counts, another one starts all timers again.
     """
 
     hysteresis_db: float
     time_to_trigger_s: int
-    held: npt.NDArray[np.int32]
+    held: npt.NDArray[np.int16]
+    serving: Ints
 
     @classmethod
     def fresh(cls, ues: int, cells: int, hysteresis_db: float, time_to_trigger_s: int) -> "A3":
         """All timers at 0."""
-        return cls(hysteresis_db, time_to_trigger_s, np.zeros((ues, cells), dtype=np.int32))
+        held = np.zeros((ues, cells), dtype=np.int16)
+        return cls(hysteresis_db, time_to_trigger_s, held, np.full(ues, NOBODY))
+
+    def take(self, rows: Ints) -> "A3":
+        """A copy of some UEs' timers."""
+        return replace(self, held=self.held[rows], serving=self.serving[rows])
 
     def targets(self, serving: Ints, measured_dbm: Array) -> Ints:
         """(ues,) where each is to go, or STAY; measured_dbm: (ues, cells). Moves the timers on."""
-        every = np.arange(serving.size)
-        least = measured_dbm[every, serving] + measured_dbm.dtype.type(self.hysteresis_db)
-        detectable = np.nextafter(
-            measured_dbm.dtype.type(DETECTABLE_DBM), measured_dbm.dtype.type(-np.inf)
-        )
-        least = np.where(serving == NOBODY, np.inf, np.maximum(least, detectable))
-        self.held += 1
-        self.held *= measured_dbm > least.astype(measured_dbm.dtype)[:, None]
+        self.held[serving != self.serving] = 0
+        self.serving = serving.copy()
+        real = measured_dbm.dtype.type
+        least = measured_dbm[np.arange(serving.size), serving] + real(self.hysteresis_db)
+        below = np.nextafter(real(DETECTABLE_DBM), real(-np.inf))
+        least = np.where(serving == NOBODY, real(np.inf), np.maximum(least, below))
+        np.minimum(self.held + 1, LONGEST_S, out=self.held, casting="unsafe")
+        self.held *= measured_dbm > least[:, None]
         ripe = self.held > self.time_to_trigger_s
         target = np.full(serving.size, STAY)
         rows = np.flatnonzero(ripe.any(axis=1))
         target[rows] = np.where(ripe[rows], measured_dbm[rows], -np.inf).argmax(axis=1)
         return target
 
-    def restart(self, ues: Bools) -> None:
-        """Their timers begin at 0 again: their serving cell is another one now."""
-        self.held[ues] = 0
 
-
-def attach(state: Attachment, tick: int, measured_dbm: Array, begins: Bools, ends: Bools) -> Bools:
-    """Give a cell to sessions that begin and to those back from an outage; end the others.
-
-    Returns who has a new cell.
-    """
+def attach(state: Attachment, tick: int, measured_dbm: Array, begins: Bools, ends: Bools) -> None:
+    """Give a cell to sessions that begin and to those back from an outage; end the others."""
     state.serving[ends] = NOBODY
     state.out[ends] = 0
     waiting = state.out > 0
@@ -112,14 +113,11 @@ def attach(state: Attachment, tick: int, measured_dbm: Array, begins: Bools, end
         state.serving[fresh] = best[fresh]
         state.weak[fresh] = state.out[fresh] = state.out_for[fresh] = 0
         state.gap_s[begins] = 0.0
-    return np.asarray(fresh)
 
 
-def move(
-    state: Attachment, tick: int, target: Ints, sinr_db: Array, accesses: Accesses
-) -> tuple[Bools, Bools]:
+def move(state: Attachment, tick: int, target: Ints, sinr_db: Array, accesses: Accesses) -> None:
     """Hand over or drop UEs after a tick; target: cell or STAY; sinr_db: of the serving cell, NaN if
-    there is none. Returns who moved and whose link failed.
+    there is none.
     """
     served = state.serving != NOBODY
     state.weak = np.where(served & (sinr_db < OUT_OF_SYNC_DB), state.weak + 1, 0)
@@ -135,7 +133,6 @@ def move(
     state.out = np.where(fails, accesses.lasts_s, state.out)
     state.out_for = np.where(fails, 0, state.out_for)
     state.weak[moves | fails] = 0
-    return moves, fails
 
 
 def _log(state: Attachment, tick: int, kind: str, who: Bools, source: Ints, target: Ints) -> None:

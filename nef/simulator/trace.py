@@ -68,46 +68,89 @@ class Trace:
             getattr(self, one.name)[tick] = getattr(given, one.name)
 
 
-# Called after every second, before anybody is handed over, with its tick, the state, what was met and
-# given, where the rule sends whom, the rule itself (its timers moved on), and the draws.
-Watch = Callable[
-    [int, network.State, network.Now, network.Given, Ints, handover.A3, chance.Drawn], None
-]
+@dataclass(frozen=True)
+class Seen:
+    """What a handover rule may know after a second: `now` and what the second `given`.
+
+    serving: (ues,) cell or NOBODY; prb_used, users: (waves, cells) of `given` are the cells' reports.
+    """
+
+    tick: int
+    serving: Ints
+    senders: network.Senders
+    now: network.Now
+    given: network.Given
+
+
+Policy = Callable[[Seen], Ints]  # (ues,) to which cell each is to go, or handover.STAY
+Watch = Callable[[Seen, network.State, Ints], None]  # the last is where the policy sends whom
+
+
+@dataclass
+class Running:
+    """A network between two stretches of time; sessions: with ticks from its very beginning."""
+
+    params: SimulatorParams
+    sessions: Sessions
+    senders: network.Senders
+    state: network.State
+    policy: Policy
+
+    @classmethod
+    def fresh(
+        cls, params: SimulatorParams, sessions: Sessions, waves: int, cells: int,
+        policy: Policy | None = None,
+    ) -> "Running":  # fmt: skip
+        """Nobody is served yet; without a policy it is event A3 as params have it."""
+        count = sessions.wave.size
+        if policy is None:
+            rule = handover.A3.fresh(count, cells, params.hysteresis_db, params.time_to_trigger_s)
+            policy = following(rule)
+        senders = network.Senders.of(sessions.wave, sessions.profile)
+        return cls(params, sessions, senders, network.State.fresh(count, waves, cells), policy)
+
+
+def following(rule: handover.A3) -> Policy:
+    """The policy of a rule's timers."""
+    return lambda seen: rule.targets(seen.serving, seen.now.measured_dbm)
 
 
 def run(
+    running: Running,
+    first: int,
     air: radio.Air,
     background: Background,
-    sessions: Sessions,
     offered_mbps: Array,
-    params: SimulatorParams,
-    random: np.random.Generator,
+    chances: Callable[[int], chance.Chance],
     watch: Watch | None = None,
 ) -> Trace:
-    """The trace of all waves; they share no cell load, each is a network of its own."""
+    """The trace of a stretch that begins at tick `first`, of all waves; they share no cell load, each
+    is a network of its own. chances: the draws of each second of the stretch, counted from 0.
+
+    watch: is called after each second, when it is known who goes where, before they go.
+    """
     ticks, count, cells = air.received_mw.shape
-    waves = background.demand.shape[1]
-    trace = Trace.empty(ticks, count, waves, cells)
-    state = network.State.fresh(count, waves, cells)
-    state.rate = offered_mbps[0]
-    senders = network.Senders.of(sessions.wave, sessions.profile)
-    rule = handover.A3.fresh(count, cells, params.hysteresis_db, params.time_to_trigger_s)
-    draws = chance.Drawn(random, count)
-    for tick in range(ticks):
-        now = at(tick, air, background, offered_mbps)
-        begins, ends = sessions.first == tick, sessions.last == tick
-        rule.restart(handover.attach(state.attached, tick, now.measured_dbm, begins, ends))
+    trace = Trace.empty(ticks, count, background.demand.shape[1], cells)
+    state, sessions = running.state, running.sessions
+    attached = state.attached
+    attached.events = trace.events
+    for number in range(ticks):
+        tick, draws = first + number, chances(number)
+        now = at(number, air, background, offered_mbps)
+        begins = sessions.first == tick
+        handover.attach(attached, tick, now.measured_dbm, begins, sessions.last == tick)
         active = (sessions.first <= tick) & (tick < sessions.last)
-        given = network.second(state, senders, now, begins, active, air.prbs, params, draws)
-        trace.write(tick, given)
-        state.attached.serving[sessions.last == tick + 1] = handover.NOBODY
-        targets = rule.targets(state.attached.serving, now.measured_dbm)
+        given = network.second(
+            state, running.senders, now, begins, active, air.prbs, running.params, draws
+        )
+        trace.write(number, given)
+        attached.serving[sessions.last == tick + 1] = handover.NOBODY
+        seen = Seen(tick, attached.serving, running.senders, now, given)
+        targets = running.policy(seen)
         accesses = draws.accesses()
         if watch is not None:
-            watch(tick, state, now, given, targets, rule, draws)
-        moves, fails = handover.move(state.attached, tick, targets, given.sinr_db, accesses)
-        rule.restart(moves | fails)
-    trace.events = state.attached.events
+            watch(seen, state, targets)
+        handover.move(attached, tick, targets, given.sinr_db, accesses)
     return trace
 
 

@@ -71,12 +71,10 @@ def replayed(stage: Any, at: int, who: int, cell: int) -> Any:
     draws = []
     quantiles = np.random.default_rng(SMALL.seed)
 
-    def keep(
-        tick: Any, state: Any, now: Any, given: Any, targets: Any, rule: Any, drawn: Any
-    ) -> None:
+    def keep(seen: Any, state: Any, targets: Any, drawn: Any) -> None:
         draws.append(drawn.again(quantiles.random(state.rate.size)))
 
-    campaign.play(stage, keep)
+    campaign.play(stage, watch=keep)
     sessions, count = stage.sessions, stage.sessions.wave.size
     senders = network.Senders.of(sessions.wave, sessions.profile)
     state = network.State.fresh(count, SMALL.waves, stage.topology.cells)
@@ -87,7 +85,7 @@ def replayed(stage: Any, at: int, who: int, cell: int) -> Any:
     for tick in range(at + 12):
         now = trace.at(tick, stage.air, stage.background, stage.offered_mbps)
         begins, ends = sessions.first == tick, sessions.last == tick
-        rule.restart(handover.attach(state.attached, tick, now.measured_dbm, begins, ends))
+        handover.attach(state.attached, tick, now.measured_dbm, begins, ends)
         active = (sessions.first <= tick) & (tick < sessions.last)
         given.append(
             network.second(state, senders, now, begins, active, stage.air.prbs, SMALL, draws[tick])
@@ -96,13 +94,7 @@ def replayed(stage: Any, at: int, who: int, cell: int) -> Any:
         targets = rule.targets(state.attached.serving, now.measured_dbm)
         if tick >= at:
             targets[who] = cell if tick == at else handover.STAY
-        rule.restart(
-            np.logical_or(
-                *handover.move(
-                    state.attached, tick, targets, given[-1].sinr_db, draws[tick].accesses()
-                )
-            )
-        )
+        handover.move(state.attached, tick, targets, given[-1].sinr_db, draws[tick].accesses())
     return given[at + 1 : at + 11]
 
 

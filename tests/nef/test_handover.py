@@ -20,12 +20,11 @@ def walk(
     rule = handover.A3.fresh(1, levels.shape[1], hysteresis, trigger)
     random, serving = np.random.default_rng(seed), []
     for tick, row in enumerate(levels[:, None, :]):
-        rule.restart(handover.attach(state, tick, row, YES if tick == 0 else NO, NO))
+        handover.attach(state, tick, row, YES if tick == 0 else NO, NO)
         serving.append(int(state.serving[0]))
         quality = np.where(state.serving == handover.NOBODY, np.nan, np.array([sinr]))
         target = rule.targets(state.serving, row)
-        moves, fails = handover.move(state, tick, target, quality, chance.accesses(random, 1))
-        rule.restart(moves | fails)
+        handover.move(state, tick, target, quality, chance.accesses(random, 1))
     return serving, [(tick, kind, int(a[0]), int(b[0])) for tick, kind, _, a, b in state.events]
 
 
