@@ -50,6 +50,55 @@ def weekly(weekday: Ints, business: Array) -> Array:
     return np.where(weekday < 5, 1.0, weekend)
 
 
+@dataclass
+class Demand:
+    """The background between two stretches of time; each (waves, cells), but business and popularity
+    (cells,): of a cell's traffic, what comes from offices, and how much there is.
+    """
+
+    business: Array
+    popularity: Array
+    drift: Array
+    until: Array
+    height: Array
+    tick: int = 0
+
+    @classmethod
+    def fresh(cls, waves: int, cells: int, random: np.random.Generator) -> "Demand":
+        """Before the first second."""
+        business, popularity = random.uniform(0.0, 1.0, cells), random.uniform(0.6, 1.5, cells)
+        shape = (waves, cells)
+        return cls(
+            business, popularity, random.standard_normal(shape), np.zeros(shape), np.zeros(shape)
+        )
+
+    def mean(self, scale: float, hour: Array, weekday: Ints | None = None) -> Array:
+        """Expected demand at hours 0..24 of weekdays; (..., cells)."""
+        season = scale * self.popularity * daily(hour[..., None], self.business)
+        if weekday is not None:
+            season = season * weekly(weekday[..., None], self.business)
+        return np.asarray(season)
+
+    def advance(self, mean: Array, ticks: int, random: np.random.Generator) -> Background:
+        """The next `ticks` seconds about a mean of (waves, cells)."""
+        shape = self.drift.shape
+        keep = np.exp(-1.0 / DRIFT_S)
+        demand, users = np.empty((ticks, *shape)), np.empty((ticks, *shape))
+        for number in range(ticks):
+            tick = self.tick + number
+            self.drift = keep * self.drift + np.sqrt(1.0 - keep**2) * random.standard_normal(shape)
+            starts = (random.random(shape) < 1.0 / BURST_EVERY_S) & (self.until <= tick)
+            self.until = np.where(starts, tick + random.uniform(*BURST_LASTS_S, shape), self.until)
+            self.height = np.where(starts, random.uniform(0.15, 0.55, shape), self.height)
+            burst = np.where(self.until > tick, self.height, 0.0)
+            flicker = random.normal(0.0, 0.03, shape)
+            wanted = mean * np.exp(0.35 * self.drift) + burst + flicker
+            demand[number] = np.clip(wanted, 0.02, 1.0)
+            users[number] = random.poisson(USERS_AT_FULL_LOAD * demand[number])
+        self.tick += ticks
+        return Background(demand, users)
+
+
 def background(
     hour: Array,
     cells: int,
@@ -61,23 +110,5 @@ def background(
     """Demand of `cells` cells over each wave; hour, weekday: (waves,) of the time a wave starts at;
     without weekdays every day is a working day.
     """
-    waves = hour.size
-    business, popularity = random.uniform(0.0, 1.0, cells), random.uniform(0.6, 1.5, cells)
-    mean = scale * popularity * daily(hour[:, None], business[None, :])
-    if weekday is not None:
-        mean = mean * weekly(weekday[:, None], business[None, :])
-    keep = np.exp(-1.0 / DRIFT_S)
-    shape = (waves, cells)
-    drift = random.standard_normal(shape)
-    until, height = np.zeros(shape), np.zeros(shape)
-    demand, users = np.empty((ticks, *shape)), np.empty((ticks, *shape))
-    for tick in range(ticks):
-        drift = keep * drift + np.sqrt(1.0 - keep**2) * random.standard_normal(shape)
-        starts = (random.random(shape) < 1.0 / BURST_EVERY_S) & (until <= tick)
-        until = np.where(starts, tick + random.uniform(*BURST_LASTS_S, shape), until)
-        height = np.where(starts, random.uniform(0.15, 0.55, shape), height)
-        burst = np.where(until > tick, height, 0.0)
-        flicker = random.normal(0.0, 0.03, shape)
-        demand[tick] = np.clip(mean * np.exp(0.35 * drift) + burst + flicker, 0.02, 1.0)
-        users[tick] = random.poisson(USERS_AT_FULL_LOAD * demand[tick])
-    return Background(demand, users)
+    made = Demand.fresh(hour.size, cells, random)
+    return made.advance(made.mean(scale, hour, weekday), ticks, random)
