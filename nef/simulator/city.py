@@ -8,6 +8,7 @@ one runs.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,10 @@ class Stretch:
     asked: services.Requests
     offered_mbps: Array
     chances: chance.Seconds
+
+
+# Who goes where after a second of a stretch: (ues,) cell, or handover.STAY.
+Policy = Callable[[Stretch, trace.Seen], npt.NDArray[np.int64]]
 
 
 def stretches(params: SimulatorParams, seconds: int, length: int = STRETCH_S) -> Iterator[Stretch]:
@@ -84,10 +89,9 @@ def profiles(params: SimulatorParams) -> npt.NDArray[np.int64]:
 def play(
     params: SimulatorParams,
     seconds: int,
-    policy: trace.Policy | None = None,
+    policy: Policy | None = None,
     length: int = STRETCH_S,
     wrong: tuple[anomalies.Anomaly, ...] = (),
-    watch: Callable[[Stretch], trace.Watch] | None = None,
 ) -> Iterator[tuple[Stretch, trace.Trace]]:
     """What happens in a city, by event A3 as params have it or by another policy.
 
@@ -95,8 +99,8 @@ def play(
     """
     count, cells = params.ues, params.sites * topology.SECTORS
     zeros = np.zeros(count, dtype=np.int64)
-    sessions = trace.Sessions(zeros, profiles(params), zeros, zeros + seconds)
-    running = trace.Running.fresh(params, sessions, 1, cells, policy)
+    sessions = trace.Sessions(zeros, profiles(params), zeros, zeros + seconds + 1)  # nobody leaves
+    running = trace.Running.fresh(params, sessions, 1, cells)
     made = stretches(params, seconds, length)
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(next, made, None)
@@ -104,10 +108,11 @@ def play(
             coming = ahead.submit(next, made, None)
             if wrong:
                 one = _spoilt(one, wrong, zeros)
+            if policy is not None:
+                running.policy = partial(policy, one)
             happened = trace.run(
-                running, one.first, one.air, one.background, one.offered_mbps, one.chances.at,
-                watch(one) if watch else None,
-            )  # fmt: skip
+                running, one.first, one.air, one.background, one.offered_mbps, one.chances.at
+            )
             yield one, happened
 
 

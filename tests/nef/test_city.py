@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_city(parts: Any) -> None:
 
 def test_a_policy_changes_nothing_that_the_city_brings(parts: Any) -> None:
     nobody_moves = list(
-        city.play(SMALL, 150, lambda seen: np.full(seen.serving.size, handover.STAY))
+        city.play(SMALL, 150, lambda one, seen: np.full(seen.serving.size, handover.STAY))
     )
     for (one, _), (other, then) in zip(parts, nobody_moves, strict=True):
         for name in ("received_mw", "measured_dbm"):
