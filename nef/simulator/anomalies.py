@@ -132,7 +132,7 @@ def spoil_air(air: Air, tracks: Tracks, wave: Ints, wrong: Sequence[Anomaly]) ->
     for one in wrong:
         who = np.flatnonzero(wave == one.wave)
         if one.kind in PLACES:
-            time = slice(one.first, one.end)
+            time = slice(max(one.first, 0), one.end)
             east = tracks.east_m[time][:, who] - one.place_m[0]
             north = tracks.north_m[time][:, who] - one.place_m[1]
             near = np.exp(-((np.hypot(east, north) / one.radius_m) ** 4))

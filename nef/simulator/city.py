@@ -95,7 +95,7 @@ def play(
 ) -> Iterator[tuple[Stretch, trace.Trace]]:
     """What happens in a city, by event A3 as params have it or by another policy.
 
-    wrong: anomalies of wave 0, with ticks from the very beginning, of kinds in the air and in cells.
+    wrong: anomalies and upgrades of wave 0, with ticks from the very beginning; not those of reports.
     """
     count, cells = params.ues, params.sites * topology.SECTORS
     zeros = np.zeros(count, dtype=np.int64)
@@ -121,7 +121,7 @@ def _spoilt(
 ) -> Stretch:
     ticks = one.offered_mbps.shape[0]
     here = [
-        replace(each, first=max(each.first - one.first, 0), end=min(each.end - one.first, ticks))
+        replace(each, first=each.first - one.first, end=each.end - one.first)
         for each in wrong
         if each.first < one.first + ticks and each.end > one.first
     ]

@@ -118,12 +118,21 @@ def test_requests_come_every_5_to_10_seconds_over_all_stretches(parts: Any) -> N
             assert (offered > 0.8 * one.asked.mbps[inside]).all()
 
 
-def test_anomalies_are_felt_across_stretches() -> None:
+def cell_over_time(name: str, wrong: Any) -> Any:
+    parts = [h for _, h in city.play(SMALL, 150, wrong=(wrong,))]
+    return np.concatenate([getattr(h, name)[:, 0, 2] for h in parts])
+
+
+def test_anomalies_and_upgrades_are_felt_across_stretches(parts: Any) -> None:
+    usual = np.concatenate([h.prb_used[:, 0, 2] for _, h in parts])
     asleep = anomalies.Anomaly("sleeping_cell", wave=0, first=20, end=100, cell=2)
-    prb = np.concatenate([h.prb_used[:, 0, 2] for _, h in city.play(SMALL, 150, wrong=(asleep,))])
-    assert prb[20:100].max() <= 1.0 and prb[25:100].mean() < prb[:20].mean()
-    events = [e for _, h in city.play(SMALL, 150, wrong=(asleep,)) for e in h.events]
-    assert all(0 <= tick < 150 for tick, *_ in events)
+    rate = cell_over_time("served_mbps", asleep)
+    assert (rate[20:100] == 0.0).all() and (rate[:20] > 0.0).all() and (rate[100:] > 0.0).all()
+    full = cell_over_time("prb_used", anomalies.Anomaly("congestion", 0, 20, 100, cell=2))
+    assert full[20:100].min() > 0.9 and np.array_equal(full[:20], usual[:20])
+    upgraded = anomalies.Anomaly(anomalies.UPGRADE, 0, -150, 1000, cell=2, strength=1.5)
+    rate, plain = cell_over_time("served_mbps", upgraded), usual
+    assert (rate[:30] == 0.0).all() and (rate[31:] > 0.0).all() and plain[:30].all()
 
 
 def test_a_city_without_time_is_refused() -> None:
