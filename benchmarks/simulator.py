@@ -27,17 +27,18 @@ def main(
     params = city_params(ues, sites, seconds + STRETCH_S)
     run = play(params, seconds + STRETCH_S)
     next(run)
-    start, handovers, served, bits = time.perf_counter(), 0, 0, 0.0
+    start, cpu, handovers, served, bits = time.perf_counter(), time.process_time(), 0, 0, 0.0
     for _, happened in run:
         handovers += sum(who.size for _, kind, who, *_ in happened.events if kind == "nr_handover")
         served += int((happened.serving >= 0).sum())
         bits += float(np.nansum(happened.downlink_mbps))
-    took = time.perf_counter() - start
+    took, used = time.perf_counter() - start, time.process_time() - cpu
     result: dict[str, Any] = {
         "ues": ues,
         "cells": 3 * sites,
         "simulated_s": seconds,
         "seconds": round(took, 2),
+        "cpu_seconds": round(used, 2),
         "times_real_time": round(seconds / took, 1),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 2),
         "served_share": round(served / (ues * seconds), 4),

@@ -145,7 +145,7 @@ def plan(
     wave_us = start_us + np.arange(params.waves) * params.wave_spacing_s * canonical.SECOND_US
     sessions = trace.Sessions(
         wave=wave,
-        profile=services.choose(ue.size, random),
+        profile=services.choose(ue.size, random, params.mmtc_share),
         first=first,
         last=np.maximum(first + length.astype(np.int64), first + 1),
     )

@@ -83,7 +83,8 @@ def stretches(params: SimulatorParams, seconds: int, length: int = STRETCH_S) ->
 
 def profiles(params: SimulatorParams) -> npt.NDArray[np.int64]:
     """(ues,) index into services.PROFILES."""
-    return services.choose(params.ues, np.random.default_rng((params.seed, len(_PARTS))))
+    random = np.random.default_rng((params.seed, len(_PARTS)))
+    return services.choose(params.ues, random, params.mmtc_share)
 
 
 def play(

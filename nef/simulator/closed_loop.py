@@ -28,7 +28,9 @@ CONFIDENCE = 0.95
 RATES = ("handovers_per_minute", "ping_pong_rate", "outage")
 
 # Of each 5QI that the simulator's applications use.
-SERVICE_CLASSES = {1: "default", 2: "embb", 7: "embb", 9: "default", 80: "embb", 82: "urllc"}
+CLASS_OF_5QI = {
+    1: "default", 2: "embb", 7: "embb", 9: "default", 10: "mmtc", 80: "embb", 82: "urllc",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def run(
     params: SimulatorParams,
     seconds: int,
     candidates: int = CANDIDATES,
-    classes: Mapping[int, str] = SERVICE_CLASSES,
+    classes: Mapping[int, str] = CLASS_OF_5QI,
 ) -> Outcome:
     """One run of a city (see city.city_params) under a fresh policy.
 

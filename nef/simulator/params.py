@@ -71,6 +71,7 @@ class SimulatorParams:
     late_share: float = 0.01  # rows that arrive 1 to 20 s later than they should
     duplicate_share: float = 0.002  # rows sent twice, half of them with other values
     fault_share: float = 0.002  # rows with a value that cannot be
+    mmtc_share: float = 0.0  # of the sessions, machines that send little (5QI 10)
     anomalies: int = 0  # of each kind of anomalies.KINDS, over all waves
     upgrade_after_h: float = 0.0  # from the start, when the first site gets new software; 0: never
     upgrade_gain: float = 1.1  # by which new software multiplies a cell's rate
@@ -95,7 +96,7 @@ class SimulatorParams:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise QosError(f"simulator.{name}: {getattr(self, name)}, must be above 0")
-        for name in ("late_share", "duplicate_share", "fault_share"):
+        for name in ("late_share", "duplicate_share", "fault_share", "mmtc_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise QosError(f"simulator.{name}: {getattr(self, name)}, must be in [0, 1]")
         if self.scenario not in ("UMa", "UMi"):

@@ -42,6 +42,7 @@ PROFILES = (
     Profile(9, 0.28, 3.0, 40.0, 0.05, 1400, 10.0, 90.0, full_buffer=True),
     Profile(80, 0.15, 2.5, 14.0, 0.1, 1200, 1.5, 150.0),
     Profile(82, 0.10, 0.3, 2.0, 1.0, 250, 0.8, 100.0),
+    Profile(10, 0.0, 0.01, 0.2, 3.0, 200, 15.0, 900.0),  # machines; as many as SimulatorParams says
 )
 
 
@@ -76,10 +77,12 @@ class Requests:
         )
 
 
-def choose(sessions: int, random: np.random.Generator) -> Ints:
-    """(sessions,) index into PROFILES."""
+def choose(sessions: int, random: np.random.Generator, mmtc_share: float = 0.0) -> Ints:
+    """(sessions,) index into PROFILES; mmtc_share of them are machines, the last profile."""
     shares = column("share")
-    return random.choice(len(PROFILES), size=sessions, p=shares / shares.sum())
+    shares = (1.0 - mmtc_share) * shares / shares.sum()
+    shares[-1] += mmtc_share
+    return random.choice(len(PROFILES), size=sessions, p=shares)
 
 
 def requests(profile: Ints, first: Ints, last: Ints, random: np.random.Generator) -> Requests:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import plausibility
@@ -18,6 +18,7 @@ values = st.lists(st.floats(-100.0, 100.0), min_size=2, max_size=30).map(np.arra
 
 
 @given(values, st.floats(-50.0, 50.0))
+@settings(deadline=None)
 def test_a_shift_is_its_own_distance(sample: Any, by: float) -> None:
     same = plausibility.distance(sample, sample)
     assert same == {"wasserstein": 0.0, "ks": 0.0}
@@ -27,6 +28,7 @@ def test_a_shift_is_its_own_distance(sample: Any, by: float) -> None:
 
 
 @given(values, values)
+@settings(deadline=None)
 def test_neither_side_comes_first(one: Any, other: Any) -> None:
     assert plausibility.distance(one, other) == plausibility.distance(other, one)
 

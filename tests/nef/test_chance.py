@@ -22,7 +22,7 @@ def drawn(packets: Any, share: Any, seed: int = 1) -> Any:
 
 
 @given(st.lists(st.tuples(packets, shares), min_size=1, max_size=9), st.integers(0, 99), ranks)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_second_again_is_the_same_second(rows: Any, seed: int, within: float) -> None:
     sent, share = zip(*rows, strict=True)
     draws, lost = drawn(sent, share, seed)
@@ -34,7 +34,7 @@ def test_a_second_again_is_the_same_second(rows: Any, seed: int, within: float) 
 
 
 @given(packets, st.floats(0.001, 0.5), st.floats(0.001, 0.5), st.integers(0, 99), ranks)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_with_a_greater_share_no_fewer_are_lost(
     sent: int, share: float, other: float, seed: int, within: float
 ) -> None:
@@ -53,6 +53,7 @@ def test_losses_under_other_circumstances_have_those_circumstances_distribution(
 
 
 @given(ranks, ranks, shares, shares, packets)
+@settings(deadline=None)
 def test_the_quantile_of_losses_rises_with_rank_and_share(
     one: float, other: float, share: float, bad: float, sent: int
 ) -> None:
@@ -65,6 +66,7 @@ def test_the_quantile_of_losses_rises_with_rank_and_share(
 
 
 @given(st.floats(0.001, 0.999), st.floats(1e-6, 0.004))
+@settings(deadline=None)
 def test_few_losses_are_poissons(rank: float, share: float) -> None:
     found = chance.lost_at(np.array([rank]), np.array([2500]), np.array([share]))[0]
     assert found == poisson.ppf(rank, 2500 * share)

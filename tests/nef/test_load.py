@@ -10,7 +10,7 @@ from nef.simulator import load
 
 
 @given(st.integers(0, 1000), st.floats(0.1, 5.0))
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 def test_demand_is_a_share(seed: int, scale: Any) -> None:
     made = load.background(np.array([3.0, 20.0]), 6, 50, scale, np.random.default_rng(seed))
     assert made.demand.shape == made.users.shape == (50, 2, 6)
@@ -32,6 +32,7 @@ def test_bursts_come_and_go() -> None:
 
 
 @given(st.integers(0, 4), st.floats(0.0, 1.0))
+@settings(deadline=None)
 def test_working_days_are_alike(weekday: int, business: float) -> None:
     assert load.weekly(np.array(weekday), np.array(business)) == 1.0
 

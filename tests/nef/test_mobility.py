@@ -19,7 +19,7 @@ CENTRE = np.array([100.0, -50.0])
 
 
 @given(st.integers(0, 10_000), st.floats(250.0, 2000.0))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_nobody_leaves_the_area_or_jumps(seed: int, radius: Any) -> None:
     made = mobility.tracks(40, 120, CENTRE, radius, np.random.default_rng(seed))
     away = np.hypot(made.east_m - CENTRE[0], made.north_m - CENTRE[1])
@@ -65,7 +65,7 @@ def turns(made: Any, ue: int) -> Any:
 
 
 @given(st.sampled_from(MOVING), st.integers(0, 1000), st.floats(200.0, 1500.0))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_each_kind_stays_and_goes_as_fast_as_it_says(kind: str, seed: int, radius: float) -> None:
     made = alone(kind, ticks=150, seed=seed, radius=radius)
     assert set(made.kind) == {mobility.KINDS.index(kind)}
@@ -75,7 +75,7 @@ def test_each_kind_stays_and_goes_as_fast_as_it_says(kind: str, seed: int, radiu
 
 
 @given(st.integers(1, 60), st.integers(0, 100))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_cut_into_stretches_the_ways_are_the_same(cut: int, seed: int) -> None:
     mix = MobilityMix(l_shaped=0.25, random_direction=0.25)
     one = mobility.begin(20, 500.0, np.random.default_rng(seed), mix)
@@ -153,6 +153,7 @@ def test_a_trace_is_followed_at_its_own_speed_to_and_fro(tmp_path: Path) -> None
 
 
 @given(st.lists(st.floats(0.0, 5000.0), min_size=1, max_size=5))
+@settings(deadline=None)
 def test_a_trail_is_interpolated_as_one_loop_does(seconds: Any) -> None:
     (trail,) = traces.trails(recorded(points=7))
     for second in seconds:

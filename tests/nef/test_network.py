@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nef.simulator import SimulatorParams, chance, handover, network, radio
@@ -23,6 +23,7 @@ def share(ues: Any, cells: Any) -> Any:
 
 
 @given(st.lists(ue, min_size=1, max_size=12), st.lists(cell, min_size=CELLS, max_size=CELLS))
+@settings(deadline=None)
 def test_shares_are_shares(ues: Any, cells: Any) -> None:
     shares = share(ues, cells)
     assert ((shares.busy >= 0.0) & (shares.busy <= 1.0)).all()
@@ -33,6 +34,7 @@ def test_shares_are_shares(ues: Any, cells: Any) -> None:
 
 
 @given(st.lists(ue, min_size=1, max_size=12), st.lists(cell, min_size=CELLS, max_size=CELLS))
+@settings(deadline=None)
 def test_what_ues_may_have_together_fits_into_the_cell(ues: Any, cells: Any) -> None:
     shares = share(ues, cells)
     slot = np.array([slot for slot, *_ in ues])
@@ -56,6 +58,7 @@ amounts = st.floats(0.0, 500.0)
 
 
 @given(st.booleans(), amounts, amounts, amounts, st.floats(50.0, 1000.0), st.floats(0.0, 0.08))
+@settings(deadline=None)
 def test_throughput_is_never_above_capacity_and_data_are_kept(
     full: Any, offered: Any, queued: Any, capacity: Any, buffer_ms: Any, grow: float
 ) -> None:
@@ -75,6 +78,7 @@ def test_throughput_is_never_above_capacity_and_data_are_kept(
 
 
 @given(st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.floats(-15.0, 30.0), st.floats(-15.0, 30.0))
+@settings(deadline=None)
 def test_delay_grows_with_load_and_with_worse_radio(
     one: Any, other: Any, good: Any, bad: Any
 ) -> None:

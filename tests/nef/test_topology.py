@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nef.simulator import topology
@@ -56,6 +56,7 @@ def test_a_degree_of_latitude_is_111_km() -> None:
 
 
 @given(st.floats(-20_000.0, 20_000.0), st.floats(-20_000.0, 20_000.0))
+@settings(deadline=None)
 def test_the_plane_and_the_globe_are_each_others_inverse(east: float, north: float) -> None:
     back = topology.plane(*topology.geographic(np.array([east]), np.array([north])))
     assert back[0][0] == pytest.approx(east, abs=1e-6)
