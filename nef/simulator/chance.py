@@ -174,7 +174,11 @@ class Again:
             n, p, k = self.packets[other], self.share[other], self.count[other]
             below, up_to = binom.cdf(k - 1, n, p), binom.cdf(k, n, p)
             rank = below + self.within[other] * (up_to - below)
-            lost[other] = binom.ppf(np.clip(rank, 0.0, 1.0 - 1e-16), packets[other], share[other])
+            then = binom.ppf(np.clip(rank, 0.0, 1.0 - 1e-16), packets[other], share[other])
+            # where ranks are too near for double precision, a greater share still loses no fewer
+            same, more = packets[other] == n, share[other] > p
+            then = np.where(same & more, np.maximum(then, k), then)
+            lost[other] = np.where(same & ~more, np.minimum(then, k), then)
         return np.asarray(np.clip(lost, 0, packets))
 
     def accesses(self) -> Accesses:
