@@ -5,7 +5,6 @@
 Three cells a site. The first stretch of time, in which the fields are drawn, is not counted.
 """
 
-import resource
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.results_file import RESULTS, write_result
+from benchmarks.results_file import RESULTS, peak_gb, write_result
 from nef.simulator.city import STRETCH_S, city_params, play
 
 
@@ -40,7 +39,7 @@ def main(
         "seconds": round(took, 2),
         "cpu_seconds": round(used, 2),
         "times_real_time": round(seconds / took, 1),
-        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 2),
+        "peak_gb": round(peak_gb(), 2),
         "served_share": round(served / (ues * seconds), 4),
         "handovers_per_ue_minute": round(handovers / (ues * seconds / 60.0), 3),
         "mean_downlink_mbps": round(bits / (ues * seconds), 2),
