@@ -301,10 +301,10 @@ def summary(found: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, objec
     for policy, outcomes in found.items():
         names = sorted({name for one in outcomes for name in one.qos_satisfaction})
         told[policy] = {
-            name: interval([one.qos_satisfaction[name] for one in outcomes if name in one.requests])
+            name: _share([one.qos_satisfaction[name] for one in outcomes if name in one.requests])
             for name in names
         }
-        told[policy]["all"] = interval([_all(one) for one in outcomes])
+        told[policy]["all"] = _share([_all(one) for one in outcomes])
         for rate in RATES:
             told[policy][rate] = round(float(np.mean([getattr(one, rate) for one in outcomes])), 5)
         told[policy]["seeds"] = len(outcomes)
@@ -331,6 +331,11 @@ def interval(values: Sequence[float], name: str = "qos_satisfaction") -> dict[st
         spread = float(np.std(values, ddof=1)) / np.sqrt(count)
         half = float(stats.t.ppf(0.5 + CONFIDENCE / 2.0, count - 1) * spread)
     return {name: round(mean, 5), "low": round(mean - half, 5), "high": round(mean + half, 5)}
+
+
+def _share(values: Sequence[float]) -> dict[str, float]:
+    """The interval of a share's mean, which lies in 0..1."""
+    return {name: min(max(value, 0.0), 1.0) for name, value in interval(values).items()}
 
 
 def _all(one: Outcome) -> float:

@@ -181,7 +181,7 @@ def test_the_summary_has_an_interval_for_each_class_and_the_seeds(found: Any) ->
     assert {"urllc", "embb", "mmtc", "default", "all"} < set(told)
     for name in ("embb", "mmtc", "default", "all"):
         one: Any = told[name]
-        assert 0.0 <= one["low"] <= one["qos_satisfaction"] <= one["high"]
+        assert 0.0 <= one["low"] <= one["qos_satisfaction"] <= one["high"] <= 1.0
     assert told["seeds"] == 3 and 0.0 <= told["ping_pong_rate"] <= 1.0  # type: ignore[operator]
     more = closed_loop.difference(found, "strongest", "a3")
     assert more["handovers_per_minute"]["low"] > 0.0
