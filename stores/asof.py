@@ -321,7 +321,8 @@ def _interval(
         timestamp_field,
         *([created_timestamp_column] if created_timestamp_column else []),
     ]
-    columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
+    features = feature_name_columns or schema.names()  # Feast names none to a transformation
+    columns = list(dict.fromkeys([*join_key_columns, *features, *times]))
     rows = rows.select(
         *(pl.col(c) for c in columns if c not in times),
         *(utc(pl.col(c), schema[c]) for c in times),
