@@ -1,1 +1,4 @@
-"""Rows on their way: the entries of the Redis stream and who writes them. Imports redis and orjson."""
+"""Rows on their way: the entries of a Redis stream, who writes and who reads them.
+
+May import redis, orjson, schemas.
+"""

@@ -133,7 +133,7 @@ class ArrivalState:
         keyed = [names[s] for s in slot.tolist()]
         columns: list[pl.Series] = []
         for place, key in enumerate(self.view.keys):
-            values = keyed if len(self.view.keys) == 1 else [k[place] for k in keyed]  # type: ignore[index]
+            values = keyed if len(self.view.keys) == 1 else [k[place] for k in keyed]
             columns.append(pl.Series(key, values, dtype=self._key_types[key]))
         columns += [
             pl.Series(EVENT, end).cast(UTC_US),
@@ -261,7 +261,8 @@ class Incremental:
 
 
 def _us(rows: pl.DataFrame, column: str) -> Ints:
-    return rows[column].to_physical().to_numpy()
+    times: Ints = rows[column].to_physical().to_numpy()
+    return times
 
 
 def _running_maximum(value: Ints, group: Ints) -> Ints:

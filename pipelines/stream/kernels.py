@@ -36,11 +36,13 @@ class Windows:
     @property
     def count(self) -> Ints:
         """Values in each window."""
-        return self.ok.sum(axis=1)
+        count: Ints = self.ok.sum(axis=1)
+        return count
 
     def sums(self, value: Floats) -> Floats:
         """Sum of what counts of a matrix."""
-        return np.where(self.ok, value, 0.0).sum(axis=1)
+        total: Floats = np.where(self.ok, value, 0.0).sum(axis=1)
+        return total
 
     def mean(self, value: Floats) -> Floats:
         """Mean of what counts of a matrix; NaN for an empty window."""
