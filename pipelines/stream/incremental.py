@@ -274,4 +274,6 @@ def _running_maximum(value: Ints, group: Ints) -> Ints:
         return np.concatenate(
             [np.maximum.accumulate(v) for v in np.split(value, np.flatnonzero(np.diff(group)) + 1)]
         )
-    return np.maximum.accumulate(value - low + number * span) - number * span + low
+    highest: Ints = np.maximum.accumulate(value - low + number * span)
+    highest += low - number * span
+    return highest

@@ -10,6 +10,7 @@ import polars as pl
 from feature_repo.store import quiet
 from pipelines.stream.checkpoint import synced
 from pipelines.stream.incremental import ARRIVAL, EVENT
+from stores.source import append_rows
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -52,8 +53,6 @@ def append_offline(
 
     Raises `FileExistsError` where commit `number` of state `name` already left its rows.
     """
-    from stores.source import append_rows
-
     table = pl.concat(rows)
     dated = table.with_columns(pl.col(EVENT).dt.date().alias("day"))
     for (day,), part in dated.partition_by("day", as_dict=True, include_key=False).items():

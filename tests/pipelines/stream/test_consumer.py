@@ -1,0 +1,147 @@
+"""The consumer on a real Redis: killed and begun again it loses nothing and counts nothing twice."""
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import polars as pl
+import pytest
+import redis
+from polars.testing import assert_frame_equal
+
+from feature_repo.views import WINDOWED
+from nef.stream.transport import Producer, Reader, connect
+from pipelines.stream import checkpoint
+from pipelines.stream.consumer import Consumer, Settings
+from pipelines.stream.metrics import Metrics
+from tests.conftest import World
+from tests.pipelines.stream.rows import ARRIVAL, EVENT, Rows, batch, plain, reports, some_again
+from tests.pipelines.stream.sink import Sink, consume_until_stopped, ready
+
+DAY = timedelta(days=1)
+KILLS = 8
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stream and folders of a test's own."""
+
+    address: str
+    stream: str
+    settings: Settings
+
+    @property
+    def client(self) -> "redis.Redis":
+        return connect(self.address)
+
+    def consumer(self) -> Consumer:
+        reader = Reader(self.client, self.stream)
+        return Consumer(reader, Sink(self.client, self.stream), self.settings, Metrics())
+
+    def offline(self, view: str) -> pl.DataFrame:
+        folder = self.settings.features / view
+        files = list(folder.rglob("*.parquet"))
+        return pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files])
+
+    def quarantine(self) -> pl.DataFrame:
+        files = list(self.settings.quarantine.glob("*.parquet"))
+        return pl.concat([pl.read_parquet(f) for f in files], how="diagonal")
+
+
+@pytest.fixture
+def place(redis_address: str, tmp_path: Path) -> Iterator[Place]:
+    folders = (tmp_path / name for name in ("state", "features", "quarantine"))
+    stream = f"rows:{tmp_path.name}"
+    yield Place(
+        redis_address, stream, Settings(*folders, lateness=DAY, commit=timedelta(seconds=0.1))
+    )
+    connect(redis_address).delete(stream)
+
+
+@pytest.fixture(scope="module")
+def tables(small_world: World) -> dict[str, pl.DataFrame]:
+    """Two minutes of the small network, around its first rows."""
+    found = {name: small_world.table(name) for name in {v.table for v in WINDOWED}}
+    start = found["ue_radio"][ARRIVAL].min()
+    return {
+        name: rows.filter(pl.col(ARRIVAL) < start + timedelta(minutes=2))  # type: ignore[operator]
+        for name, rows in found.items()
+    }
+
+
+def drained(place: Place, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while place.client.xlen(place.stream):
+        assert time.monotonic() < deadline, f"{place.client.xlen(place.stream)} entries are left"
+        time.sleep(0.05)
+
+
+def assert_like_the_batch(place: Place, tables: dict[str, pl.DataFrame]) -> None:
+    last = max(rows[ARRIVAL].to_physical().max() for rows in tables.values())  # type: ignore[type-var]
+    assert isinstance(last, int)
+    checked = 0
+    for view in WINDOWED:
+        wanted = batch(view, tables, last)
+        if wanted.is_empty():
+            continue
+        got = place.offline(view.name).sort(*view.keys, ARRIVAL)
+        assert got.select(*view.keys, EVENT, ARRIVAL).is_unique().all(), view.name
+        assert_frame_equal(got, wanted, rel_tol=1e-9, abs_tol=1e-6)
+        newest = wanted.unique(list(view.keys), keep="last", maintain_order=True)
+        online = Sink(place.client, place.stream).newest(view.name)
+        assert online == {
+            "|".join(str(row[key]) for key in view.keys): row[ARRIVAL]
+            for row in plain(newest.select(*view.keys, EVENT, ARRIVAL))
+        }, view.name
+        checked += len(wanted)
+    assert checked > 1000
+
+
+def test_a_consumer_killed_again_and_again_loses_nothing_and_counts_nothing_twice(
+    place: Place, tables: dict[str, pl.DataFrame]
+) -> None:
+    random = Random(11)
+    sent: list[Rows] = list(reports(tables))
+    rows = sum(len(part) for report in sent for part in report.values())
+
+    def produce() -> None:
+        with Producer(place.client, place.stream, limit=60) as producer:
+            for report in some_again(iter(sent), random):
+                producer.send(report)
+                time.sleep(0.002)
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.pipelines.stream.sink"])
+    first = context.Process(target=ready)
+    first.start()
+    first.join()
+    producing = threading.Thread(target=produce)
+    producing.start()
+    kills = 0
+    while producing.is_alive() or place.client.xlen(place.stream):
+        process = context.Process(
+            target=consume_until_stopped, args=(place.address, place.stream, place.settings)
+        )
+        process.start()
+        process.join(0.2 + random.random() if kills < KILLS else 1)
+        if process.is_alive() and kills < KILLS:
+            process.kill()
+            kills += 1
+        elif process.is_alive():
+            drained(place)
+            process.terminate()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL, -signal.SIGTERM)
+    producing.join()
+    assert kills >= 5
+    counts = checkpoint.read(place.settings.state).counts
+    assert counts["admitted"] == rows
+    assert counts.get("refused", 0) == counts.get("late", 0) == 0
+    assert checkpoint.read(place.settings.state).watermark["lost"] == 0
+    assert_like_the_batch(place, tables)
