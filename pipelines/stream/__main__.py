@@ -22,6 +22,7 @@ from pipelines.stream.consumer import Consumer, Settings
 from pipelines.stream.metrics import Metrics
 from pipelines.stream.outputs import OnlineRows
 from schemas.errors import QosError
+from stores.source import append_rows
 
 
 def consume(
@@ -70,7 +71,7 @@ def consume(
     with checkpoint.locked(state, stopped.is_set) as mine:
         if mine:
             reader = Reader(connect(redis), stream, group)
-            consumer = Consumer(reader, OnlineRows(store), settings, metrics)
+            consumer = Consumer(reader, OnlineRows(store), append_rows, settings, metrics)
             typer.echo(f"consuming {stream} of {redis.split(',')[0]}", err=True)
             consumer.run(stopped.is_set)
 

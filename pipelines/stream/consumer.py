@@ -24,7 +24,7 @@ from pipelines.stream import checkpoint as kept
 from pipelines.stream.admission import Admission, Given
 from pipelines.stream.incremental import EVENT, Incremental, micros
 from pipelines.stream.metrics import Metrics, outcome
-from pipelines.stream.outputs import append_offline, remove_uncommitted, write_quarantine
+from pipelines.stream.outputs import Append, append_offline, remove_uncommitted, write_quarantine
 from pipelines.stream.watermark import Watermark
 from schemas.tables import TABLES
 
@@ -56,9 +56,9 @@ class Consumer:
     """Holds the state; make it only while the lock of the state's folder is held."""
 
     def __init__(
-        self, reader: Reader, online: Online, settings: Settings, metrics: Metrics
+        self, reader: Reader, online: Online, append: Append, settings: Settings, metrics: Metrics
     ) -> None:
-        self._reader, self._online = reader, online
+        self._reader, self._online, self._append = reader, online, append
         self._settings, self.metrics = settings, metrics
         self._checkpoint = kept.read(settings.state)
         self._admission = Admission(settings.lateness)
@@ -218,7 +218,7 @@ class Consumer:
         settings, saved = self._settings, self._checkpoint
         saved.number += 1
         for view, rows in self._emitted.items():
-            append_offline(settings.features, view, rows, saved.name, saved.number)
+            append_offline(self._append, settings.features, view, rows, saved.name, saved.number)
         for table, rows in self._refused.items():
             write_quarantine(settings.quarantine, table, rows, saved.name, saved.number)
         for table, rows in self._admitted.items():

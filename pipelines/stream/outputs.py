@@ -1,20 +1,21 @@
 """Where feature rows and refused rows go: the online store, the offline source, the quarantine."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
 from feature_repo.store import quiet
 from pipelines.stream.checkpoint import synced
 from pipelines.stream.incremental import ARRIVAL, EVENT
-from stores.source import append_rows
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+Append = Callable[[Path, pa.Table], None]  # a Parquet file of the rows, whole or not at all
 _NUMBERED = re.compile(r"(?:.*-)?stream-(?P<name>[0-9a-f]+)-(?P<number>\d+)\.parquet")
 
 
@@ -47,7 +48,7 @@ class OnlineRows:
 
 
 def append_offline(
-    features: Path, view: str, rows: Iterable[pl.DataFrame], name: str, number: int
+    append: Append, features: Path, view: str, rows: Iterable[pl.DataFrame], name: str, number: int
 ) -> int:
     """Adds rows to a view's folder, a file a day; the number of rows.
 
@@ -60,7 +61,7 @@ def append_offline(
         if path.exists():
             raise FileExistsError(f"{path}: was written before")
         path.parent.mkdir(parents=True, exist_ok=True)
-        append_rows(path, part.to_arrow())
+        append(path, part.to_arrow())
         synced(path)
     return len(table)
 

@@ -1,10 +1,15 @@
 """An online store for tests, which shows what was written; and a consumer in a process of its own."""
 
 import signal
+import sys
 import threading
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import redis
 
 from nef.stream.transport import Reader, connect
@@ -41,16 +46,28 @@ class Sink:
         return {key.decode(): int(arrival) for key, arrival in found.items()}
 
 
-def consume_until_stopped(address: str, stream: str, settings: Settings) -> None:
+def append(path: Path, rows: pa.Table) -> None:
+    """As `stores.source.append_rows` does to a file that is not there; that one takes Feast along."""
+    beside = path.with_name(f".{path.name}.part")
+    pq.write_table(rows, beside)
+    beside.replace(path)
+
+
+def consume_until_stopped(address: str, stream: str, *folders: str) -> None:
     """What the command does, without a feature store."""
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    settings = Settings(
+        *map(Path, folders), lateness=timedelta(days=1), commit=timedelta(seconds=0.1)
+    )
     with checkpoint.locked(settings.state, stopped.is_set) as mine:
         if mine:
             client = connect(address)
-            sink = Sink(client, stream)
-            Consumer(Reader(client, stream), sink, settings, Metrics()).run(stopped.is_set)
+            reader, sink = Reader(client, stream), Sink(client, stream)
+            consumer = Consumer(reader, sink, append, settings, Metrics())
+            print("consuming", flush=True)
+            consumer.run(stopped.is_set)
 
 
-def ready() -> None:
-    """Returns once a process of this kind has imported what it needs."""
+if __name__ == "__main__":
+    consume_until_stopped(*sys.argv[1:])

@@ -1,10 +1,11 @@
 """The consumer on a real Redis: killed and begun again it loses nothing and counts nothing twice."""
 
-import multiprocessing
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,10 +23,10 @@ from pipelines.stream.consumer import Consumer, Settings
 from pipelines.stream.metrics import Metrics
 from tests.conftest import World
 from tests.pipelines.stream.rows import ARRIVAL, EVENT, Rows, batch, plain, reports, some_again
-from tests.pipelines.stream.sink import Sink, consume_until_stopped, ready
+from tests.pipelines.stream.sink import Sink, append
 
 DAY = timedelta(days=1)
-KILLS = 8
+KILLS = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Place:
 
     def consumer(self) -> Consumer:
         reader = Reader(self.client, self.stream)
-        return Consumer(reader, Sink(self.client, self.stream), self.settings, Metrics())
+        return Consumer(reader, Sink(self.client, self.stream), append, self.settings, Metrics())
 
     def offline(self, view: str) -> pl.DataFrame:
         folder = self.settings.features / view
@@ -75,11 +76,25 @@ def tables(small_world: World) -> dict[str, pl.DataFrame]:
     }
 
 
-def drained(place: Place, seconds: float = 60) -> None:
+def drained(place: Place, producing: threading.Thread, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while place.client.xlen(place.stream):
+    while producing.is_alive() or place.client.xlen(place.stream):
         assert time.monotonic() < deadline, f"{place.client.xlen(place.stream)} entries are left"
         time.sleep(0.05)
+
+
+@contextmanager
+def consuming(place: Place) -> "Iterator[subprocess.Popen[str]]":
+    """A consumer in a process of its own that has begun to read; killed in the end."""
+    folders = (place.settings.state, place.settings.features, place.settings.quarantine)
+    command = [sys.executable, "-m", "tests.pipelines.stream.sink", place.address, place.stream]
+    with subprocess.Popen(
+        [*command, *map(str, folders)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "consuming\n"
+        yield process
+        process.kill()
 
 
 def assert_like_the_batch(place: Place, tables: dict[str, pl.DataFrame]) -> None:
@@ -116,30 +131,21 @@ def test_a_consumer_killed_again_and_again_loses_nothing_and_counts_nothing_twic
                 producer.send(report)
                 time.sleep(0.002)
 
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.pipelines.stream.sink"])
-    first = context.Process(target=ready)
-    first.start()
-    first.join()
     producing = threading.Thread(target=produce)
     producing.start()
     kills = 0
     while producing.is_alive() or place.client.xlen(place.stream):
-        process = context.Process(
-            target=consume_until_stopped, args=(place.address, place.stream, place.settings)
-        )
-        process.start()
-        process.join(0.2 + random.random() if kills < KILLS else 1)
-        if process.is_alive() and kills < KILLS:
-            process.kill()
-            kills += 1
-        elif process.is_alive():
-            drained(place)
-            process.terminate()
-        process.join()
-        assert process.exitcode in (0, -signal.SIGKILL, -signal.SIGTERM)
+        with consuming(place) as process:
+            if kills < KILLS:
+                time.sleep(random.random())
+                process.kill()
+                kills += 1
+            else:
+                drained(place, producing)
+                process.terminate()
+                assert process.wait() == 0
     producing.join()
-    assert kills >= 5
+    assert kills == KILLS
     counts = checkpoint.read(place.settings.state).counts
     assert counts["admitted"] == rows
     assert counts.get("refused", 0) == counts.get("late", 0) == 0
