@@ -5,12 +5,12 @@ emissions have been served: another one is `duplicate_identical`, or `duplicate_
 than its arrival differs. Rows in = admitted + quarantined, always.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import polars as pl
 from numpy.typing import NDArray
 
@@ -185,7 +185,7 @@ def parsed(table: str, given: Given) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
         {
             "source_file": given.places[number][0],
             "source_line": given.places[number][1],
-            "source_text": orjson.dumps(given.rows[number]).decode(),
+            "source_text": json.dumps(given.rows[number]),
             "reason": f"{table}.{name}: unparseable",
         }
         for number, name in sorted(blamed.items())

@@ -5,6 +5,7 @@ renaming of one manifest, which names the newest entry; after a crash everything
 from the rows that the manifest names, and gives the same feature rows.
 """
 
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -13,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-import orjson
 import polars as pl
 
 from feature_repo.views import WINDOWED
@@ -173,7 +173,7 @@ class Consumer:
             text = {
                 "source_file": identity,
                 "source_line": line,
-                "source_text": orjson.dumps(row).decode(),
+                "source_text": json.dumps(row),
             }
             self._refused[_ENTRIES].append(pl.DataFrame([text | {"reason": reason}]))
         self._counts["refused"] += len(part.rows)
