@@ -1,7 +1,6 @@
 """One side of the point-in-time benchmark, in a process of its own: `python -m benchmarks.pit_side`."""
 
 import json
-import resource
 import sys
 import time
 import warnings
@@ -12,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.pit_data import FEATURES, TTL, VIEWS
+from benchmarks.results_file import peak_gb
 
 NAMES = [f"f{view}_{i}" for view in range(VIEWS) for i in range(FEATURES)]
 
@@ -25,8 +25,7 @@ def main(side: str, folder: Path) -> None:
     found = run(prepared, folder)
     seconds = time.perf_counter() - started
     check = [[found[name].count(), round(float(found[name].sum()), 3)] for name in NAMES]
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb, "check": check}))
+    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb(), "check": check}))
 
 
 def _store(side: str, folder: Path) -> Any:

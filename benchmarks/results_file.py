@@ -1,15 +1,25 @@
-"""Writes a benchmark's result with what it was measured on."""
+"""What a benchmark measured, and on what machine."""
 
 import importlib.metadata
 import json
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
 LIBRARIES = ("duckdb", "dvc", "feast", "lightgbm", "mlflow", "polars", "pyarrow", "redis")
+
+
+def peak_gb() -> float:
+    """The most memory this process has held, in GB.
+
+    `ru_maxrss` counts what the parent held when it started this process.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024 / 1e9  # type: ignore[union-attr]
 
 
 def write_result(name: str, measured: dict[str, Any], folder: Path = RESULTS) -> Path:

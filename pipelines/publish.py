@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +38,30 @@ def fill(store: "FeatureStore", features: Path) -> dict[str, Any]:
     receipt: dict[str, Any] = {}
     for view in STORED:
         rows = read_view(features, view)
-        if len(rows) and not holds(store, view, rows):
-            with quiet(), contextlib.redirect_stdout(io.StringIO()):
-                store.materialize(rows[EVENT].min(), rows[EVENT].max(), [view.name])  # type: ignore[arg-type]
+        start, end = _interval(rows) or (None, None)
         receipt[view.name] = {
             "rows": len(rows),
             "keys": rows.select(view.keys).n_unique() if len(rows) else 0,
-            "start": rows[EVENT].min().isoformat() if len(rows) else None,  # type: ignore[union-attr]
-            "end": rows[EVENT].max().isoformat() if len(rows) else None,  # type: ignore[union-attr]
+            "start": start and start.isoformat(),
+            "end": end and end.isoformat(),
             "catalog_hash": catalog_hash((view.name,)),
         }
+    intervals = source_intervals(features)
+    if intervals:
+        starts, ends = zip(*intervals.values(), strict=True)
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            store.materialize(min(starts), max(ends), list(intervals))
     return receipt
+
+
+def source_intervals(features: Path) -> dict[str, tuple[datetime, datetime]]:
+    """First and last event time of each view that has rows; raises `QosError` as `publish`."""
+    found = {view.name: _interval(read_view(features, view)) for view in STORED}
+    return {name: interval for name, interval in found.items() if interval}
+
+
+def _interval(rows: pl.DataFrame) -> tuple[datetime, datetime] | None:
+    return (rows[EVENT].min(), rows[EVENT].max()) if len(rows) else None  # type: ignore[return-value]
 
 
 def published(features: Path, profile: str, repo: Path = REPO) -> bool:

@@ -3,7 +3,7 @@
 offline_store:
   type: stores.asof.AsofOfflineStore
   as_known_at: true     # a row created after the entity's time is not known to it
-  memory_limit: 4GB     # what a join may take; larger sources are joined batch by batch
+  memory_limit: 4GB     # of the process that joins; larger sources come in batches
 """
 
 from collections.abc import Callable
@@ -39,13 +39,13 @@ from stores.source import append_rows, exact_utc, scan, schema_of, source_path, 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
     """as_known_at: leave out rows whose created time is after the entity's (Feast's default is to
     use them, which leaks what was not known). without_entity_df: what a range of time asks for, see
-    `stores.range`. memory_limit: what the feature rows in hand, the entity rows and the answer may
-    take together, beside the Python process itself (about 0.4 GB)."""
+    `stores.range`. memory_limit: what the process may take while it joins; the entity rows and the
+    answer must fit; without it, what it has and half of what is free."""
 
     type: Literal["stores.asof.AsofOfflineStore"] = "stores.asof.AsofOfflineStore"
     as_known_at: bool = True
     without_entity_df: Meaning = "events"
-    memory_limit: ByteSize = ByteSize(4 * 10**9)
+    memory_limit: ByteSize | None = None
 
 
 class AsofRetrievalJob(RetrievalJob):

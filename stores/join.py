@@ -10,15 +10,16 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import polars as pl
+import psutil
 from feast import FeatureView, RepoConfig
 
 from stores.kernel import CREATED, TIME, point_in_time
 from stores.source import finest, in_unit, scan, utc
 
 FEW_KEYS = 1_000
-_KERNEL_BYTES = 112  # of a feature row within the join: keys, times, orders
+_KERNEL_BYTES = 136  # of a feature row within the join: keys, times, orders
 _ASK_BYTES = 160  # of an entity row
-_LEAST_BATCH = 100_000
+_LEAST_BATCH = 500_000
 _SAMPLE = 1_000
 
 
@@ -31,11 +32,12 @@ def join_view(
     *,
     full_feature_names: bool,
     as_known_at: bool,
-    memory_limit: int,
+    memory_limit: int | None,
 ) -> pl.DataFrame:
     """The requested features of one view, a row an entity row.
 
-    memory_limit: bytes that the feature rows, the entity rows and the answer may take together.
+    memory_limit: bytes that the process may take, the entity rows and the answer with it; None: what
+    it has and half of what is free.
     Raises `ValueError` for a column that the source lacks and for a key of another type.
     """
     name = str(view.projection.name_to_use())  # type: ignore[no-untyped-call]
@@ -180,19 +182,25 @@ class _Batch:
 
 
 def _batches(
-    rows: pl.LazyFrame, asks: pl.DataFrame, columns: int, memory_limit: int
+    rows: pl.LazyFrame, asks: pl.DataFrame, columns: int, memory_limit: int | None
 ) -> Iterator[_Batch]:
-    sample = rows.head(_SAMPLE).collect()
-    a_row = sample.estimated_size() / max(len(sample), 1) + _KERNEL_BYTES
-    room = memory_limit - len(asks) * (_ASK_BYTES + 3 * 9 * columns)
-    fitting = max(int(room / a_row), _LEAST_BATCH)
+    sample = rows.head(_SAMPLE).collect(engine="streaming")
     if len(sample) < _SAMPLE:
         yield _Batch(sample, alone=True)
-    elif rows.select(pl.len()).collect().item() <= fitting:
+        return
+    a_row = sample.estimated_size() / len(sample)
+    free = (
+        psutil.virtual_memory().available // 2
+        if memory_limit is None
+        else memory_limit - psutil.Process().memory_info().rss
+    )
+    room = free - len(asks) * (_ASK_BYTES + 3 * 9 * columns)
+    if rows.select(pl.len()).collect(engine="streaming").item() * (a_row + _KERNEL_BYTES) <= room:
         yield _Batch(rows.collect(engine="streaming"), alone=True)
-    else:
-        for batch in rows.collect_batches(chunk_size=fitting, maintain_order=True):
-            yield _Batch(batch, alone=False)
+        return
+    fitting = int(room / (2 * a_row + _KERNEL_BYTES))  # the next batch is read meanwhile
+    for batch in rows.collect_batches(chunk_size=max(fitting, _LEAST_BATCH), maintain_order=True):
+        yield _Batch(batch, alone=False)
 
 
 def _newer(best: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:

@@ -9,35 +9,27 @@ online_store:
 A hash holds one more field a view than stock Feast's, `_created:<view>`: the created time of the row.
 """
 
+import asyncio
 import os
 import re
-import struct
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+import pyarrow as pa
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key_prefix
-from feast.infra.online_stores.helpers import _mmh3, _redis_key, compute_versioned_name
+from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import field_validator
+from redis import RedisCluster
+from redis.exceptions import RedisError
 
-from stores.times import (
-    BEYOND,
-    AgedReads,
-    AgeFrom,
-    Order,
-    Row,
-    latest_us,
-    micros,
-    newer,
-    newest,
-)  # fmt: skip
+from stores.encode import encode_times, field_hash
+from stores.errors import StoreError
+from stores.resp import LATER, Commands, Done, by_pipeline, by_stream, newer_script
+from stores.rows import Encoded, checked, newest_rows, of_protos, slices
+from stores.times import AgedReads, AgeFrom, Row
 
-_CREATED = struct.Struct("<q")
-_ROWS_A_PIPELINE = 2_000
 _DEFAULTED = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}")
 
 
@@ -67,25 +59,60 @@ class BulkRedisOnlineStore(AgedReads, RedisOnlineStore):
         data: list[Row],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Writes the rows that are newer than what is stored, one HSET an entity.
+        """Writes the rows that are newer than what is stored, each entity's at once.
 
         Newer: a later event time, or an equal one and a later created time (a correction). A reader
         sees an entity's row of a view either before or after.
         """
-        client = self._get_client(config.online_store)
-        name = _name(config, table)
-        for start in range(0, len(data), _ROWS_A_PIPELINE):
-            rows = newest(data[start : start + _ROWS_A_PIPELINE], partial(_key, config))
-            stored = _orders(client, name, list(rows))
-            with client.pipeline(transaction=False) as pipe:
-                for key, (_, row) in newer(rows, stored).items():
-                    pipe.hset(key, mapping=_fields(name, row))
-                    if config.online_store.key_ttl_seconds:
-                        pipe.expire(key, config.online_store.key_ttl_seconds)
-                pipe.execute()
-            _advance(client, config, latest_us(rows))
-            if progress:
-                progress(min(_ROWS_A_PIPELINE, len(data) - start))
+        version = config.entity_key_serialization_version
+        self._write(config, table, of_protos(data, version, config.project), len(data))
+        if progress:
+            progress(len(data))
+
+    async def online_write_batch_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[Row],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """The same, beside the event loop."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+
+    def write_arrow(self, config: RepoConfig, view: FeatureView, rows: pa.Table) -> int:
+        """Writes the rows that are newer than what is stored; the number of keys written.
+
+        rows: the join keys, the features by name, `event_timestamp` (UTC, microseconds, not null) and
+        `created_timestamp` (null: not known). Of several rows of a key the newest counts. Raises
+        StoreError: of the rows' form before anything is written, of the server with the rows done.
+        """
+        rows, keys = newest_rows(view, checked(view, rows), config.project)
+        return self._write(config, view, slices(view, rows, keys), rows.num_rows)
+
+    def _write(
+        self, config: RepoConfig, view: FeatureView, encoded: Iterable[Encoded], count: int
+    ) -> int:
+        settings = config.online_store
+        server = ",".join(
+            f"{node['host']}:{node.get('port', '')}"
+            for node in self._parse_connection_string(settings.connection_string)[0]
+        )
+        done = Done()
+        try:
+            client = self._get_client(settings)
+            send = by_pipeline if isinstance(client, RedisCluster) else by_stream
+            send(client, _commands(config, view, encoded), done)
+        except (RedisError, OSError) as error:
+            raise StoreError.halted(
+                f"Redis {server}", view.name, done.rows, count, error
+            ) from error
+        except StoreError as error:
+            if not done.rows:
+                raise
+            raise StoreError.halted(
+                f"Redis {server}", view.name, done.rows, count, error
+            ) from error
+        return done.written
 
     def newest_us(self, config: RepoConfig) -> int | None:
         """Time of the newest row written by this project, in microseconds."""
@@ -103,7 +130,7 @@ class BulkRedisOnlineStore(AgedReads, RedisOnlineStore):
         client = self._get_client(config.online_store)
         name = _name(config, table)
         fields = [
-            *(_mmh3(f"{name}:{feature.name}") for feature in table.features),
+            *(field_hash(name, feature.name) for feature in table.features),
             *_time_fields(name),
         ]
         for key in _keys_of(client, config.project, list(table.join_keys)):
@@ -125,45 +152,23 @@ def _time_fields(name: str) -> tuple[str, str]:
     return f"_ts:{name}", f"_created:{name}"
 
 
-def _key(config: RepoConfig, entity_key: EntityKey) -> bytes:
-    version = config.entity_key_serialization_version
-    return _redis_key(config.project, entity_key, entity_key_serialization_version=version)
-
-
-def _orders(client: Any, name: str, keys: Sequence[bytes]) -> dict[bytes, Order]:
-    with client.pipeline(transaction=False) as pipe:
-        for key in keys:
-            pipe.hmget(key, _time_fields(name))
-        answers = pipe.execute()
-    orders = {}
-    for key, (event, created) in zip(keys, answers, strict=True):
-        if event is not None:
-            time = Timestamp.FromString(event)
-            known = BEYOND if created is None else _CREATED.unpack(created)[0]
-            orders[key] = (time.seconds * 1_000_000 + time.nanos // 1000, known)
-    return orders
-
-
-def _fields(name: str, row: Row) -> dict[Any, Any]:
-    _, values, event, created = row
-    time = Timestamp()
-    time.FromMicroseconds(micros(event))
-    event_field, created_field = _time_fields(name)
-    return {
-        event_field: time.SerializeToString(),
-        created_field: _CREATED.pack(BEYOND if created is None else micros(created)),
-    } | {_mmh3(f"{name}:{f}"): value.SerializeToString() for f, value in values.items()}
+def _commands(
+    config: RepoConfig, view: FeatureView, encoded: Iterable[Encoded]
+) -> Iterator[Commands]:
+    name, ttl = _name(config, view), config.online_store.key_ttl_seconds
+    clock = pa.array([_newest_key(config).encode()], pa.binary())
+    for rows in encoded:
+        hashes = [field_hash(name, feature) for feature in rows.values]
+        fields = [field.encode() for field in _time_fields(name)] + hashes
+        created = pa.array(rows.created_us).view(pa.binary(8)).cast(pa.binary())
+        cells = [encode_times(rows.event_us), created, *rows.values.values()]
+        yield Commands(newer_script(fields, ttl), rows.keys, cells)
+        latest = pa.array([str(rows.latest_us).encode()], pa.binary())
+        yield Commands(LATER, clock, [latest], counted=False)
 
 
 def _newest_key(config: RepoConfig) -> str:
     return f"newest_row:{config.project}"
-
-
-def _advance(client: Any, config: RepoConfig, us: int) -> None:
-    key = _newest_key(config)
-    stored = client.get(key)
-    if us > (int(stored) if stored else BEYOND):
-        client.set(key, us)
 
 
 def _keys_of(client: Any, project: str, join_keys: list[str]) -> Iterable[bytes]:

@@ -50,18 +50,6 @@ def newest(
     return rows
 
 
-def newer(
-    rows: dict[bytes, tuple[Order, Row]], stored: dict[bytes, Order]
-) -> dict[bytes, tuple[Order, Row]]:
-    """The rows that win over what is stored."""
-    return {key: row for key, row in rows.items() if key not in stored or row[0] > stored[key]}
-
-
-def latest_us(rows: dict[bytes, tuple[Order, Row]]) -> int:
-    """The latest event or created time of all rows, `BEYOND` of none."""
-    return max((max(order) for order, _ in rows.values()), default=BEYOND)
-
-
 def refuse_aged(
     response: Any, start: int, grouped_refs: Sequence[tuple[Any, Sequence[str]]], now: datetime
 ) -> None:

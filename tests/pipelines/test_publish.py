@@ -4,10 +4,11 @@ import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from feast import FeatureStore
+from feast import FeatureStore, FeatureView
 
 from feature_repo.services import SERVICES
 from feature_repo.store import open_store, quiet
@@ -96,7 +97,7 @@ def test_online_equals_offline_for_every_entity(filled: FeatureStore, small_worl
     rsrp = online["ue_rsrp_dbm_last_5s"]
     aged = rsrp.null_count()
     assert aged > 0, "no UE is past its ttl: the comparison does not speak of ages"
-    if _clock(filled) < small_world.table("ue_radio")["arrival_timestamp"].max():
+    if _clock(filled) < small_world.table("ue_radio")["arrival_timestamp"].max():  # type: ignore[operator]
         assert aged < len(rsrp), "no UE is fresh: the comparison does not speak of values"
 
 
@@ -117,16 +118,41 @@ def test_aged_rows_say_so_and_bear_their_time(filled: FeatureStore, small_world:
     assert vector.statuses[-1] == NOT_FOUND
 
 
-def test_nothing_new_writes_nothing(filled: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_new_writes_no_key(filled: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     features = Path(filled.repo_path).parent / "data" / "features"
     before = _stored(filled)
-    monkeypatch.setattr(filled, "materialize", _fail)
+    keys = _written(filled, monkeypatch)
     fill(filled, features)
+    assert set(keys) == {view.name for view in STORED}
+    assert sum(keys.values()) == 0
     assert _stored(filled) == before
 
 
-def _fail(*_: object) -> None:
-    raise AssertionError("published again what the store holds")
+def test_a_row_that_arrives_late_reaches_the_store(
+    filled: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = next((Path(filled.repo_path).parent / "data/features/ue_radio").rglob("*.parquet"))
+    rows = pl.read_parquet(path, hive_partitioning=False)
+    late = rows.sort("event_timestamp").head(1).with_columns(pl.lit("late").alias("ue_id"))
+    pl.concat([rows, late]).write_parquet(path)
+    keys = _written(filled, monkeypatch)
+    fill(filled, Path(filled.repo_path).parent / "data" / "features")
+    assert {name: count for name, count in keys.items() if count} == {"ue_radio": 1}
+
+
+def _written(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Keys that later writes of each view really wrote."""
+    keys: dict[str, int] = {}
+    target: Any = store._get_provider().online_store
+    original = target.write_arrow
+
+    def counting(config: object, view: FeatureView, rows: object) -> int:
+        written = int(original(config, view, rows))
+        keys[view.name] = keys.get(view.name, 0) + written
+        return written
+
+    monkeypatch.setattr(target, "write_arrow", counting)
+    return keys
 
 
 def _stored(store: FeatureStore) -> list[object]:

@@ -5,6 +5,7 @@ import io
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ from tests.stores.conformance.world import (
 )  # fmt: skip
 
 OURS = {"type": "stores.asof.AsofOfflineStore"}
-BATCH_ENGINE = {"type": "local", "backend": "polars"}
+BATCH_ENGINE = (
+    {"type": "stores.engine.BulkComputeEngine"}
+    if find_spec("stores.engine")
+    else {"type": "local", "backend": "polars"}
+)
 LATEST = {"pull_latest_features": True}
 
 
@@ -65,7 +70,7 @@ class Harness:
         known: bool = True,
     ) -> Values:
         """The values of all features for each ask, in the asks' order; raises where rows are lost."""
-        store = self.open(views, **self._knowing(known))
+        store = self.open(views, **self.offline_store(as_known_at=known))
         frame = entity_frame(views, asks)
         found = self.history(store, frame, references(views), known=known)
         by_number: dict[int, list[dict[str, Any]]] = {}
@@ -101,8 +106,9 @@ class Harness:
         same(found, expected(views, asks, known=known))
         return found
 
-    def _knowing(self, known: bool) -> dict[str, Any]:
-        return {} if self.stock else {"offline_store": self.offline | {"as_known_at": known}}
+    def offline_store(self, **settings: Any) -> dict[str, Any]:
+        """The configuration with settings that stock stores do not have."""
+        return {} if self.stock else {"offline_store": self.offline | settings}
 
     def _config(self, folder: Path, changes: Mapping[str, Any]) -> RepoConfig:
         return RepoConfig(

@@ -125,7 +125,8 @@ def _utc(time: Any) -> datetime | None:
         return None
     if not isinstance(time, datetime):
         time = datetime(time.year, time.month, time.day)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    aware: datetime = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return aware
 
 
 def table(types: Mapping[str, pa.DataType], *rows: Sequence[Any]) -> pa.Table:
