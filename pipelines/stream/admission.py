@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import dataframely as dy
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -51,8 +52,8 @@ class Admission:
 
     def judge(self, table: str, given: Given) -> Judged:
         """Splits the rows of a known table."""
-        rows, refused = parsed(table, given)
         test = self._tests[table]
+        rows, refused = parsed(table, test.schema, given)
         if len(rows) and not test.passes(rows):
             good, bad = split(table, rows.with_columns(pl.lit(None, pl.String).alias("refusal")))
             again = bad["reason"].str.contains(": duplicate_")  # judged here by another rule
@@ -61,12 +62,13 @@ class Admission:
             )
             refused.append(bad.filter(~again))
         reasons = self._reasons(table, rows, np.asarray(given.closed, dtype=np.int64))
-        held = rows.with_columns(pl.Series("reason", reasons, dtype=pl.String))
-        names = TABLES[table].column_names()
-        if held["reason"].null_count() < len(held):
+        names = test.names
+        held = rows
+        if any(reason is not None for reason in reasons):
+            held = rows.with_columns(pl.Series("reason", reasons, dtype=pl.String))
             refused.append(held.filter(pl.col("reason").is_not_null()))
             held = held.filter(pl.col("reason").is_null())
-        return Judged(held.select(names), _quarantine(table, refused))
+        return Judged(held[names], _quarantine(refused, test.quarantine))
 
     def remember(self, table: str, rows: pl.DataFrame) -> None:
         """Takes in rows that an earlier run admitted."""
@@ -112,6 +114,10 @@ class Admission:
         return reasons
 
 
+_OF_FLOATS = {"min", "max", "nan", "inf"}
+_OF_TEXTS = {"min_length", "max_length"}
+
+
 class _Test:
     """Whether every row of a frame surely keeps its contract: quick, and strict where in doubt."""
 
@@ -119,49 +125,64 @@ class _Test:
         columns = TABLES[table].columns()
         self.names = TABLES[table].column_names()
         self.key = TABLES[table].primary_key()
-        self.needed = [n for n, c in columns.items() if not c.nullable]
-        self.floats = [n for n, c in columns.items() if c.dtype == pl.Float64]
-        self.low = np.array([_bound(columns[n], "min", -np.inf) for n in self.floats])
-        self.high = np.array([_bound(columns[n], "max", np.inf) for n in self.floats])
-        others = [
-            pl.when(rule.fill_null(value=True).all()).then(1).otherwise(0).alias(f"{name}|{number}")
+        self.values = [name for name in self.names if name != ARRIVAL]
+        self.schema = dtypes(table)
+        texts = {name: pl.String() for name in ("source_file", "source_text", "reason")}
+        placed: dict[str, pl.DataType] = {"source_line": pl.Int64(), **texts}
+        self.quarantine = pl.DataFrame(schema=self.schema | placed)
+        self._needed = [name for name, column in columns.items() if not column.nullable]
+        self._floats = [name for name, column in columns.items() if column.dtype == pl.Float64]
+        self._low = np.array([_bound(columns[n], "min", -np.inf) for n in self._floats])
+        self._high = np.array([_bound(columns[n], "max", np.inf) for n in self._floats])
+        self._lengths = {
+            name: range(column.min_length or 0, (column.max_length or 2**31) + 1)
             for name, column in columns.items()
-            if name not in self.floats
-            for number, rule in enumerate(column.validation_rules(pl.col(name)).values())
-        ]
-        whole = [
-            pl.when(rule.expr.fill_null(value=True).all()).then(1).otherwise(0).alias(name)
-            for name, rule in TABLES[table]._schema_validation_rules().items()
-            if name != "primary_key"
-        ]
-        self.others = [*others, *whole]
+            if isinstance(column, dy.String)
+        }
+        rules = {
+            f"{name}|{kind}": rule
+            for name, column in columns.items()
+            for kind, rule in column.validation_rules(pl.col(name)).items()
+            if not (name in self._floats and kind in _OF_FLOATS)
+            and not (name in self._lengths and kind in _OF_TEXTS)
+            and kind != "nullability"
+        }
+        for name, rule in TABLES[table]._schema_validation_rules().items():
+            if name != "primary_key":
+                rules[name] = rule.expr
+        self._others = pl.all_horizontal(
+            rule.fill_null(value=True).all() for rule in rules.values()
+        ).alias("all")
 
     def passes(self, rows: pl.DataFrame) -> bool:
         """All rows are good, but for duplicates."""
-        if any(rows[name].null_count() for name in self.needed):
+        if any(rows[name].null_count() for name in self._needed):
             return False
-        if self.floats:
-            floats = rows.select(self.floats)
-            matrix = floats.to_numpy()
-            nulls = sum(floats[name].null_count() for name in self.floats)
-            inside = (matrix >= self.low) & (matrix <= self.high)
+        if self._floats:
+            matrix = np.array([rows[name].to_numpy() for name in self._floats], dtype=np.float64)
+            nulls = sum(rows[name].null_count() for name in self._floats)
+            inside = (matrix >= self._low[:, None]) & (matrix <= self._high[:, None])
             if int(inside.sum()) + nulls != matrix.size:
                 return False
-        return all(rows.select(self.others).row(0))
+        for name, allowed in self._lengths.items():
+            if not all(len(v) in allowed for v in {*rows[name].to_list()} if v is not None):
+                return False
+        return bool(rows.select(self._others).item())
 
     def hashes(self, rows: pl.DataFrame) -> tuple[list[int], list[int]]:
         """Of each row a number for its primary key, and one for all its values but the arrival."""
-        identity = rows.select(self.key).hash_rows(1)
-        values = rows.select([n for n in self.names if n != ARRIVAL]).hash_rows(2)
+        identity = rows[self.key].hash_rows(1)
+        values = rows[self.values].hash_rows(2)
         return identity.to_list(), values.to_list()
 
 
-def parsed(table: str, given: Given) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+def parsed(
+    table: str, schema: dict[str, pl.DataType], given: Given
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The rows that fit the table's dtypes, with `_number` and their place; and those that do not.
 
     A number is no text and a text no number; an absent column is null, an unknown one is not read.
     """
-    schema = dtypes(table)
     columns = {name: [row.get(name) for row in given.rows] for name in schema}
     unfit = {name: _unfit(values, schema[name]) for name, values in columns.items()}
     blamed: dict[int, str] = {}
@@ -230,17 +251,16 @@ def _bound(column: Any, side: str, unbounded: float) -> float:
     return unbounded if value is None else float(value)
 
 
-def _quarantine(table: str, refused: list[pl.DataFrame]) -> pl.DataFrame:
-    schema = dtypes(table) | {
-        "source_file": pl.String(), "source_line": pl.Int64(), "source_text": pl.String(),
-        "reason": pl.String(),
-    }  # fmt: skip
-    parts = [
-        part.with_columns(
-            pl.lit(None, dtype).alias(name)
-            for name, dtype in schema.items()
-            if name not in part.columns
-        ).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-        for part in refused
-    ]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+def _quarantine(refused: list[pl.DataFrame], empty: pl.DataFrame) -> pl.DataFrame:
+    if not refused:
+        return empty
+    return pl.concat(
+        [
+            part.with_columns(
+                pl.lit(None, dtype).alias(name)
+                for name, dtype in empty.schema.items()
+                if name not in part.columns
+            ).select(pl.col(name).cast(dtype) for name, dtype in empty.schema.items())
+            for part in refused
+        ]
+    )

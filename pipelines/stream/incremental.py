@@ -47,6 +47,9 @@ class ArrivalState:
         self.rings = Rings(len(self.columns))
         self._asked: list[tuple[Ints, Ints, Ints]] = []
         self._key_types: dict[str, pl.DataType] = {}
+        self._features = view.features()
+        self._spans = [micros(window.length) for window in view.windows]
+        self._kernels = [matrix_kernel(window.op) for window in view.windows]
         self._values = [
             view.derived[name].expression.cast(pl.Float64).alias(name)
             if name in view.derived
@@ -56,18 +59,20 @@ class ArrivalState:
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Takes rows of the view's table, each once, in any order."""
-        kept = rows.drop_nulls(list(self.view.keys))
+        kept = _keyed(rows, self.view)
         if self.view.where is not None:
             kept = kept.filter(self.view.where)
         if kept.is_empty():
             return
         slot = self._places(kept)
-        values = kept.select(self._values).to_numpy().T
+        if self.view.derived:
+            kept = kept.with_columns(self._values)
+        values = np.array([kept[name].to_numpy() for name in self.columns], dtype=np.float64)
         self.rings.insert(slot, _us(kept, EVENT), _us(kept, ARRIVAL), values, self._dead())
 
     def ask(self, clock: pl.DataFrame) -> None:
         """Takes rows of the clock's table, whose arrivals ask for emissions."""
-        kept = clock.drop_nulls(list(self.view.keys))
+        kept = _keyed(clock, self.view)
         if len(kept):
             self._asked.append((self._places(kept), _us(kept, EVENT), _us(kept, ARRIVAL)))
 
@@ -139,7 +144,7 @@ class ArrivalState:
             pl.Series(EVENT, end).cast(UTC_US),
             pl.Series(ARRIVAL, known).cast(UTC_US),
         ]
-        for number, feature in enumerate(self.view.features()):
+        for number, feature in enumerate(self._features):
             value = np.concatenate([part[number] for part in parts])
             columns.append(pl.Series(feature.name, value, nan_to_null=True))
         return pl.DataFrame(columns)
@@ -147,16 +152,16 @@ class ArrivalState:
     def _values_of(self, slot: Ints, end: Ints, known: Ints) -> list[Floats]:
         event, arrival = self.rings.event[slot], self.rings.arrival[slot]
         inside = (arrival <= known[:, None]) & (event <= end[:, None])
-        shortest_first = sorted({micros(window.length) for window in self.view.windows})
-        within = {span: inside & (event > (end - span)[:, None]) for span in shortest_first}
+        within = {span: inside & (event > (end - span)[:, None]) for span in {*self._spans}}
         value = {n: self.rings.value[i][slot] for i, n in enumerate(self.columns)}
         filled = {name: ~np.isnan(matrix) for name, matrix in value.items()}
         orders = (arrival, *value.values())
         found = []
-        for window, feature in zip(self.view.windows, self.view.features(), strict=True):
-            ok = within[micros(window.length)] & filled[window.column]
-            windows = Windows(value[window.column], event, end, ok, orders)
-            result = matrix_kernel(window.op)(windows)
+        for feature, window, span, kernel in zip(
+            self._features, self.view.windows, self._spans, self._kernels, strict=True
+        ):
+            ok = within[span] & filled[window.column]
+            result = kernel(Windows(value[window.column], event, end, ok, orders))
             for bound, side in ((feature.low, -1.0), (feature.high, 1.0)):
                 if bound is not None:
                     beyond = side * (result - bound)
@@ -258,6 +263,11 @@ class Incremental:
         """Lets go of what no later emission needs."""
         for state in self.states.values():
             state.forget()
+
+
+def _keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:
+    keys = [key for key in view.keys if rows[key].null_count()]
+    return rows.drop_nulls(keys) if keys else rows
 
 
 def _us(rows: pl.DataFrame, column: str) -> Ints:

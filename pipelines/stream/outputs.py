@@ -30,21 +30,8 @@ class OnlineRows:
 
     def write(self, view: str, rows: pl.DataFrame) -> None:
         """Writes the rows of a view; writing them again changes nothing."""
-        declared = self._views[view]
-        keys = list(declared.join_keys)
-        newest = rows.unique(keys, keep="last", maintain_order=True)
-        table = newest.rename({ARRIVAL: "created_timestamp"}).to_arrow()
-        if hasattr(self._online, "write_arrow"):
-            self._online.write_arrow(self._config, declared, table)
-            return
-        from feast.utils import _convert_arrow_to_proto
-
-        types = {column.name: column.dtype.to_value_type() for column in declared.entity_columns}
-        named = table.rename_columns(
-            [ARRIVAL if n == "created_timestamp" else n for n in table.column_names]
-        )
-        data = _convert_arrow_to_proto(named.combine_chunks(), declared, types)
-        self._online.online_write_batch(self._config, declared, data, None)
+        table = rows.rename({ARRIVAL: "created_timestamp"}).to_arrow()
+        self._online.write_arrow(self._config, self._views[view], table)
 
 
 def append_offline(
