@@ -4,8 +4,8 @@
 
 A Redis of its own, the consumer's own command, and here a producer of live reports: each UE one a second,
 of six rows (radio, flow, motion, three candidate cells), one entry a report. An event is one row. Beside
-it one reader asks for the newest report of a UE until the online store has its features. Then the consumer is
-killed again and again while the same goes on; in the end every feature row is held against what was sent.
+it one reader asks for the newest report of a UE until the online store has its features. Then the consumer
+is killed again and again while the same goes on; in the end feature rows are held against what was sent.
 """
 
 import json
@@ -48,6 +48,7 @@ def main(
     """Measures, prints and writes stream.json."""
     with tempfile.TemporaryDirectory() as scratch, _redis(Path(scratch)) as address:
         run = _Run(Path(scratch), address, events_s, random.Random(seed))
+        _online_key("")  # imports Feast, before time counts
         with run.consumer():
             with run.producing():
                 time.sleep(min(5.0, seconds / 4))  # the first parts import and allocate
@@ -102,7 +103,11 @@ class _Run:
             else:
                 sys.exit(f"the consumer ended with {process.wait()}")
             threading.Thread(target=_shown, args=(process.stderr,), daemon=True).start()
-            yield process
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 if process.wait(_PATIENCE_S):
@@ -112,11 +117,13 @@ class _Run:
     def producing(self) -> Iterator[None]:
         """Reports at the rate, until the block ends; then until all are committed."""
         stopped = threading.Event()
-        thread = threading.Thread(target=self._produce, args=(stopped,))
+        thread = threading.Thread(target=self._produce, args=(stopped,), daemon=True)
         thread.start()
-        yield
-        stopped.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
 
     def _produce(self, stopped: threading.Event) -> None:
         ues = max(1, self.events_s // ROWS_A_REPORT)
@@ -180,6 +187,7 @@ class _Run:
                 with self.consumer() as process:
                     time.sleep(self.random.uniform(0.1, 3.0))
                     process.kill()
+                    process.wait()
                 Console(stderr=True).print(f"killed {number + 1} of {kills}")
         self.drain()
         return kills
@@ -233,7 +241,7 @@ def _event_of(client: "redis.Redis", key: bytes) -> int | None:
     """Event time, in microseconds, of the `ue_radio` features that the online store holds."""
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    found: Any = client.execute_command("HGET", key, "_ts:ue_radio")
+    found: Any = client.hget(key, "_ts:ue_radio")  # type: ignore[arg-type]
     return Timestamp.FromString(found).ToMicroseconds() if found else None
 
 
@@ -255,8 +263,10 @@ def _redis(folder: Path) -> Iterator[str]:
                 break
             except redis.ConnectionError:
                 time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-        server.terminate()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.terminate()
 
 
 if __name__ == "__main__":

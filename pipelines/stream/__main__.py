@@ -14,6 +14,7 @@ os.environ.setdefault(
 
 import typer
 from prometheus_client import start_http_server
+from redis.exceptions import RedisError
 
 from feature_repo.store import PROFILES, REPO, apply, open_store
 from nef.stream.transport import GROUP, STREAM, Reader, connect
@@ -22,6 +23,7 @@ from pipelines.stream.consumer import Consumer, Settings
 from pipelines.stream.metrics import Metrics
 from pipelines.stream.outputs import OnlineRows
 from schemas.errors import QosError
+from stores.errors import StoreError
 from stores.source import append_rows
 
 
@@ -82,6 +84,8 @@ def main() -> None:
         typer.run(consume)
     except QosError as error:
         sys.exit(str(error))
+    except (RedisError, StoreError) as error:  # what is not acknowledged is read again
+        sys.exit(f"stopped, to go on at the next start: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
