@@ -69,3 +69,5 @@ def remove_uncommitted(folder: Path, name: str, number: int) -> None:
         match = _NUMBERED.fullmatch(path.name)
         if match and match["name"] == name and int(match["number"]) > number:
             path.unlink()
+    for path in folder.rglob(f".*stream-{name}-*.part"):  # begun when its writer died
+        path.unlink()

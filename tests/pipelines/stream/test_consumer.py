@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import polars as pl
+import pyarrow as pa
 import pytest
 import redis
 from polars.testing import assert_frame_equal
@@ -21,6 +22,7 @@ from nef.stream.transport import Producer, Reader, connect
 from pipelines.stream import checkpoint
 from pipelines.stream.consumer import Consumer, Settings
 from pipelines.stream.metrics import Metrics
+from pipelines.stream.outputs import Append
 from tests.conftest import World
 from tests.pipelines.stream.rows import ARRIVAL, EVENT, Rows, batch, plain, reports, some_again
 from tests.pipelines.stream.sink import Sink, append
@@ -41,9 +43,10 @@ class Place:
     def client(self) -> "redis.Redis":
         return connect(self.address)
 
-    def consumer(self) -> Consumer:
+    def consumer(self, write: Append = append) -> Consumer:
         reader = Reader(self.client, self.stream)
-        return Consumer(reader, Sink(self.client, self.stream), append, self.settings, Metrics())
+        sink = Sink(self.client, self.stream)
+        return Consumer(reader, sink, write, self.settings, Metrics())
 
     def offline(self, view: str) -> pl.DataFrame:
         folder = self.settings.features / view
@@ -151,3 +154,78 @@ def test_a_consumer_killed_again_and_again_loses_nothing_and_counts_nothing_twic
     assert counts.get("refused", 0) == counts.get("late", 0) == 0
     assert checkpoint.read(place.settings.state).watermark["lost"] == 0
     assert_like_the_batch(place, tables)
+
+
+class Died(Exception):
+    """The fault of these tests."""
+
+
+@pytest.mark.parametrize("survived", [0, 1, 5])
+def test_a_commit_that_broke_off_is_done_again_and_nothing_is_there_twice(
+    place: Place, tables: dict[str, pl.DataFrame], survived: int
+) -> None:
+    left = survived
+
+    def dying(path: Path, rows: pa.Table) -> None:
+        nonlocal left
+        append(path, rows)
+        left -= 1
+        if left < 0:
+            raise Died
+
+    with Producer(place.client, place.stream, pipelined=100) as producer:
+        for report in reports(tables):
+            producer.send(report)
+    place.settings.state.mkdir()
+    first = place.consumer()
+    first.take(first._reader.new(count=900))
+    first.commit()
+    second = place.consumer(dying)
+    second.take(second._reader.new(count=300))
+    with pytest.raises(Died):
+        second.commit()
+    third = place.consumer()
+    third.take_over()
+    third.take(third._reader.new(count=10_000))
+    third.commit()
+    assert_like_the_batch(place, tables)
+
+
+def test_entries_committed_and_not_acknowledged_are_not_counted_again(
+    place: Place, tables: dict[str, pl.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise Died
+
+    with Producer(place.client, place.stream, pipelined=100) as producer:
+        for report in reports(tables):
+            producer.send(report)
+    place.settings.state.mkdir()
+    first = place.consumer()
+    first.take(first._reader.new(count=900))
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(first._reader, "acknowledge", die)
+        first.commit()
+    second = place.consumer()
+    second.take_over()
+    second.take(second._reader.new(count=10_000))
+    second.commit()
+    assert place.client.xlen(place.stream) == 0
+    assert second.counts["admitted"] == sum(map(len, tables.values()))
+    assert_like_the_batch(place, tables)
+
+
+def test_a_second_consumer_waits_for_the_first(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    def wait() -> None:
+        with checkpoint.locked(tmp_path) as mine:
+            begun.append("second" if mine else "stopped")
+
+    with checkpoint.locked(tmp_path):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.2)
+        begun.append("first ends")
+    waiting.join(10)
+    assert begun == ["first ends", "second"]
