@@ -242,5 +242,7 @@ class Consumer:
 
     def _forget(self) -> None:
         self._features.forget()
+        for view, state in self._features.states.items():
+            self.metrics.held.labels(view).set(state.held)
         self._admission.forget(self._watermark.value)
         self._watermark.forget(order(self._position)[0])

@@ -94,6 +94,11 @@ class ArrivalState:
         kept = np.concatenate(asked) if asked else np.empty(0, dtype=np.int64)
         self.rings.forget(self._dead(), self.watermark - self.lateness, kept)
 
+    @property
+    def held(self) -> int:
+        """Rows in memory."""
+        return self.rings.rows
+
     def _dead(self) -> Ints:
         """Of each slot the time up to which no event is needed."""
         return np.maximum(self.rings.newest, self.watermark - self.lateness) - self.longest
@@ -219,6 +224,11 @@ class TickState:
             found = compute.features(rows.filter(pl.col(ARRIVAL) <= last), due, self.view)
         self.forget()
         return found
+
+    @property
+    def held(self) -> int:
+        """Rows in memory."""
+        return sum(map(len, self._rows))
 
     def forget(self) -> None:
         """Drops the rows that no later tick needs."""

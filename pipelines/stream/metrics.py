@@ -47,7 +47,10 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.held = Gauge(
-            "qos_stream_held_rows", "rows in windows", ["view"], registry=self.registry
+            "qos_stream_held_rows",
+            "rows that a view holds in memory",
+            ["view"],
+            registry=self.registry,
         )
 
 

@@ -128,3 +128,13 @@ def test_only_acknowledged_entries_are_removed(client: "redis.Redis", stream: st
     reader.acknowledge([identity for identity, _ in entries[:3]], entries[2][0])
     left = [(i.decode(), f[FIELD]) for i, f in client.xrange(stream)]  # type: ignore[union-attr]
     assert numbers(left) == [3, 4, 5]
+
+
+def test_a_mark_promises_without_a_row_and_promises_never_go_back(
+    client: "redis.Redis", stream: str
+) -> None:
+    producer = Producer(client, stream)
+    producer.mark(50)
+    producer.mark(20)
+    entries = [decode(i, f) for i, f in Reader(client, stream).new()]
+    assert [(entry.through, dict(entry.tables)) for entry in entries] == [(50, {}), (50, {})]

@@ -132,3 +132,23 @@ def test_each_operation_over_rings_equals_the_batch(rows: list[dict[str, Any]], 
     got = pl.concat([rows for rows in found if rows is not None]).sort(*view.keys, ARRIVAL)
     batch = compute.features(made, made, view).sort(*view.keys, ARRIVAL)
     assert_frame_equal(got, batch, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_memory_is_bounded_by_window_and_lateness_however_long_the_stream() -> None:
+    view, state_rows = a_view(), []
+    state = ArrivalState(view, timedelta(seconds=5))
+    start = 1_700_000_000_000_000
+    for step in range(0, 4000, 20):
+        times = [start + second * 1_000_000 for second in range(step, step + 20)]
+        part = pl.DataFrame(
+            {"ue_id": f"ue{step // 500}", "event_timestamp": times, "arrival_timestamp": times}
+        ).with_columns(
+            pl.col(EVENT, ARRIVAL).cast(pl.Datetime("us", "UTC")), pl.lit(1.0).alias("sinr_db")
+        )
+        state.insert(part)
+        state.ask(part)
+        state.advance(times[-1])
+        state.forget()
+        state_rows.append(state.held)
+    assert max(state_rows) <= 3 * 64  # two UEs side by side, of 30 s, 5 s and 20 s each
+    assert len(state.rings.slots) == 1
