@@ -6,14 +6,13 @@ than its arrival differs. Rows in = admitted + quarantined, always.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import dataframely as dy
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from feature_repo.windows import spelled
 from nef.stream.entries import Row
@@ -26,12 +25,14 @@ from schemas.tables import TABLES, dtypes
 class Given:
     """Rows of one table in the order of the stream.
 
-    places: entry and number within it of each; closed: the watermark (microseconds) before each.
+    places: entry and number within it of each; closed: the watermark (microseconds) before each; latest:
+    the arrival that each can have at most, empty where any.
     """
 
     rows: list[Row]
     places: list[tuple[str, int]]
     closed: list[int]
+    latest: list[int] = field(default_factory=list)
 
 
 class Judged(NamedTuple):
@@ -61,7 +62,7 @@ class Admission:
                 "_number", maintain_order=True
             )
             refused.append(bad.filter(~again))
-        reasons = self._reasons(table, rows, np.asarray(given.closed, dtype=np.int64))
+        reasons = self._reasons(table, rows, given)
         names = test.names
         held = rows
         if any(reason is not None for reason in reasons):
@@ -84,25 +85,29 @@ class Admission:
             if any(bucket < oldest for bucket in seen):
                 self._seen[table] = {b: known for b, known in seen.items() if b >= oldest}
 
-    def _reasons(
-        self, table: str, rows: pl.DataFrame, closed: NDArray[np.int64]
-    ) -> list[str | None]:
+    def _reasons(self, table: str, rows: pl.DataFrame, given: Given) -> list[str | None]:
         if rows.is_empty():
             return []
         identities, values = self._tests[table].hashes(rows)
         events, arrivals = (rows[name].to_physical().to_numpy() for name in (EVENT, ARRIVAL))
-        behind = arrivals <= closed[rows["_number"].to_numpy()]
+        number = rows["_number"].to_numpy()
+        behind = arrivals <= np.asarray(given.closed, dtype=np.int64)[number]
+        ahead = [False] * len(rows)
+        if given.latest:
+            ahead = (arrivals > np.asarray(given.latest, dtype=np.int64)[number]).tolist()
         slow = arrivals - events > self._span
         buckets = (events // self._span).tolist()
         seen = self._seen[table]
         reasons: list[str | None] = []
-        for bucket, identity, value, is_behind, is_slow in zip(
-            buckets, identities, values, behind.tolist(), slow.tolist(), strict=True
+        for bucket, identity, value, is_behind, is_slow, is_ahead in zip(
+            buckets, identities, values, behind.tolist(), slow.tolist(), ahead, strict=True
         ):
             known = seen.get(bucket, {}).get(identity)
             if known is not None:
                 kind = "identical" if known == value else "conflicting"
                 reasons.append(f"{table}: duplicate_{kind}")
+            elif is_ahead:
+                reasons.append(f"{table}.{ARRIVAL}: after the entry that brought it")
             elif is_slow:
                 most = spelled(self.lateness)
                 reasons.append(f"{table}.{ARRIVAL}: more than {most} after the event")

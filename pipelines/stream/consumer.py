@@ -159,6 +159,7 @@ class Consumer:
             part.rows.extend(rows)
             part.places.extend((entry.id, line) for line in range(len(rows)))
             part.closed.extend([closed] * len(rows))
+            part.latest.extend([entry.latest_us] * len(rows))
 
     def _refuse_entry(self, identity: str, field: bytes | None, reason: str) -> None:
         text = (field or b"").decode(errors="replace")

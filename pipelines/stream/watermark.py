@@ -36,7 +36,8 @@ class Watermark:
             return False
         self.lost += entry.number - (known.number + 1 if known else 0)
         through = max(
-            NEVER if entry.through is None else entry.through, known.through if known else NEVER
+            NEVER if entry.through is None else min(entry.through, entry.latest_us),
+            known.through if known else NEVER,
         )
         promise = _Promise(through, entry.number, entry.time_ms, entry.last)
         self._promises[entry.producer] = promise

@@ -87,6 +87,15 @@ def test_rows_behind_the_watermark_or_too_late_are_refused() -> None:
     ]
 
 
+def test_a_row_from_the_future_is_refused() -> None:
+    given_rows = Given([row(0), row(9)], [("1-0", 0), ("1-0", 1)], [0, 0], [T, T])
+    found = a_minute().judge("ue_motion", given_rows)
+    assert found.quarantine["reason"].to_list() == [
+        "ue_motion.arrival_timestamp: after the entry that brought it"
+    ]
+    assert len(found.admitted) == 1
+
+
 def test_identities_are_held_as_long_as_such_a_row_may_come_and_no_longer() -> None:
     admission = a_minute()
     judged(admission, [row(step) for step in range(0, 3600, 10)])

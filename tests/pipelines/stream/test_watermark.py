@@ -44,6 +44,12 @@ def test_an_entry_sent_twice_is_told_and_a_missing_one_is_lost() -> None:
     assert mark.lost == 2
 
 
+def test_a_clock_that_runs_ahead_does_not_take_the_watermark_along() -> None:
+    mark = Watermark()
+    mark.take(entry("a", 0, 10**15, time_ms=1000))
+    assert mark.value == 6_000_000
+
+
 def test_no_promise_is_no_watermark() -> None:
     mark = Watermark()
     mark.take(entry("a", 0, None))
