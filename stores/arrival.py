@@ -9,6 +9,9 @@ have read. It lives in the online store, beside the rows that it speaks of (an e
 and moves only after the last row of a run has been written, never beyond what was read and never beyond
 the clock: an end date or a row in the future holds nothing back later. An incremental run starts at the
 watermark's event time where that is before Feast's start.
+
+What reaches the source with a created time before the watermark, that is later than it says, is not
+seen by its arrival; a run over an interval that holds its event time loads it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +31,8 @@ from stores.times import BEYOND, micros
 
 EVENT, CREATED = "event_timestamp", "created_timestamp"
 ROW = "__row"
+_CHANGED = "the source changed while it was read; run again"
+_ROWS_AT_ONCE = 4_000_000
 _TABLE = "CREATE TABLE IF NOT EXISTS watermark (project TEXT, view TEXT, event_us INTEGER, created_us INTEGER, PRIMARY KEY (project, view))"  # noqa: E501
 
 
@@ -120,15 +125,23 @@ def pull(
         rows.select(ROW, *keys, EVENT, CREATED)
         .filter(pl.col(EVENT) <= _literal(micros(end)), read)
         .drop_nulls([*keys, EVENT])
-        .collect(engine="streaming")
     )
-    winners = times.sort(EVENT, CREATED, ROW, nulls_last=False).unique(keys, keep="last").sort(ROW)
-    return Pull(
-        rows,
-        winners,
-        len(times),
-        Watermark(*(min(_latest_us(times[name]), clock) for name in (EVENT, CREATED))),
-    )
+    winners = times.clear().collect()
+    count, latest = 0, [BEYOND, BEYOND]
+    for some in times.collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=False):
+        count += len(some)
+        latest = [
+            max(us, _latest_us(some[n])) for us, n in zip(latest, (EVENT, CREATED), strict=True)
+        ]
+        winners = _newest(pl.concat([winners, some]), keys)
+    return Pull(rows, winners.sort(ROW), count, Watermark(*(min(us, clock) for us in latest)))
+
+
+def _newest(times: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """The newest row of each key, of rows of equal times the last."""
+    latest = times.lazy().group_by(keys).agg(pl.col(EVENT).max())
+    rows = times.lazy().join(latest, on=[*keys, EVENT], how="semi").collect(engine="streaming")
+    return rows.sort(CREATED, ROW, nulls_last=False).unique(keys, keep="last")
 
 
 def batches(pulled: Pull, size: int) -> Iterator[pa.Table]:
@@ -138,16 +151,20 @@ def batches(pulled: Pull, size: int) -> Iterator[pa.Table]:
     """
     found = 0
     picked = pulled.rows.filter(pl.col(ROW).is_in(pulled.winners[ROW].implode()))
-    for batch in picked.collect_batches(chunk_size=size, maintain_order=True):
-        for part in batch.iter_slices(size):
-            expected = pulled.winners.slice(found, len(part))
-            if not part.select(expected.columns).equals(expected):
-                raise RuntimeError("the source changed while it was read; run again")
-            found += len(part)
-            times = (in_unit(pl.col(name), "us") for name in (EVENT, CREATED))
-            yield part.drop(ROW).with_columns(times).to_arrow(compat_level=pl.CompatLevel.oldest())
+    times = [in_unit(pl.col(name), "us") for name in (EVENT, CREATED)]
+    try:
+        for batch in picked.collect_batches(chunk_size=size, maintain_order=True):
+            for part in batch.iter_slices(size):
+                expected = pulled.winners.slice(found, len(part))
+                if not part.select(expected.columns).equals(expected):
+                    raise RuntimeError(_CHANGED)
+                found += len(part)
+                rows = part.drop(ROW).with_columns(times)
+                yield rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    except pl.exceptions.ComputeError as error:  # of a file that is no longer what it was
+        raise RuntimeError(f"{_CHANGED} ({error})") from error
     if found != len(pulled.winners):
-        raise RuntimeError("the source lost rows while it was read; run again")
+        raise RuntimeError(_CHANGED)
 
 
 def read_watermark(store: Any, config: RepoConfig, view: FeatureView) -> Watermark | None:

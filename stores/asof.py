@@ -6,7 +6,7 @@ offline_store:
   memory_limit: 4GB     # of the process that joins; larger sources come in batches
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -138,6 +138,7 @@ class AsofOfflineStore(OfflineStore):
             else _entities(entity_df)
         )
         time = _time_column(entities)
+        _check_names(entities.columns, feature_refs, full_feature_names)
         asked = entities.with_columns(exact_utc(entities[time]))
 
         def compute() -> pl.DataFrame:
@@ -263,8 +264,10 @@ def _entities(entity_df: Any) -> pl.DataFrame:
     if isinstance(entity_df, pl.DataFrame):
         return entity_df
     if isinstance(entity_df, pd.DataFrame):
+        _check_once(list(entity_df.columns))
         return pl.from_pandas(entity_df.reset_index(drop=True))
     if isinstance(entity_df, pa.Table):
+        _check_once(entity_df.column_names)
         table = pl.from_arrow(entity_df)
         assert isinstance(table, pl.DataFrame)
         return table
@@ -274,6 +277,20 @@ def _entities(entity_df: Any) -> pl.DataFrame:
         f"entity_df is a {type(entity_df).__name__}; the as-of store takes a pandas, Polars or Arrow "
         "table, or the path of a .parquet file"
     )
+
+
+def _check_once(names: Sequence[str]) -> None:
+    if twice := sorted({str(name) for name in names if list(names).count(name) > 1}):
+        raise ValueError(f"entity_df has more than one column {twice}; its columns: {list(names)}")
+
+
+def _check_names(columns: Sequence[str], feature_refs: Sequence[str], full: bool) -> None:
+    named = [ref.replace(":", "__", 1) if full else ref.split(":", 1)[1] for ref in feature_refs]
+    if both := [name for name in named if name in columns]:
+        raise ValueError(
+            f"entity_df has columns {both} that are named as requested features; rename them, or ask "
+            "with full_feature_names"
+        )
 
 
 def _time_column(entities: pl.DataFrame) -> str:
@@ -304,7 +321,8 @@ def _interval(
         timestamp_field,
         *([created_timestamp_column] if created_timestamp_column else []),
     ]
-    columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
+    features = feature_name_columns or schema.names()  # Feast names none to a transformation
+    columns = list(dict.fromkeys([*join_key_columns, *features, *times]))
     rows = rows.select(
         *(pl.col(c) for c in columns if c not in times),
         *(utc(pl.col(c), schema[c]) for c in times),

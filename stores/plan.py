@@ -25,9 +25,10 @@ from stores import redis as in_redis
 from stores import sqlite as in_sqlite
 from stores.arrival import CREATED, EVENT, ROW, batches
 from stores.asof import AsofOfflineStore
+from stores.encode import field_hash
 from stores.engine import BulkComputeEngine, left_to_feast
 from stores.rows import checked, newest_rows, times_us
-from stores.times import BEYOND
+from stores.times import BEYOND, Order
 from stores.trial import (
     KEPT,
     KEY,
@@ -155,25 +156,29 @@ def _encoded(engine: BulkComputeEngine, view: FeatureView, rows: pa.Table) -> li
 def _states(
     engine: BulkComputeEngine, view: FeatureView, keys: list[bytes], rows: pa.Table
 ) -> list[str]:
-    """Of each row: the store has no row of its key, an older one, or this or a newer one."""
+    """Of each row: the store has no row of its key, an older or incomplete one, or this or a newer."""
     stored = _stored_orders(engine, view, keys)
     orders = zip(times_us(rows[EVENT]).tolist(), times_us(rows[CREATED]).tolist(), strict=True)
     return [
-        NEW if key not in stored else NEWER if order > stored[key] else KEPT
+        NEW if key not in stored else NEWER if (order, True) > stored[key] else KEPT
         for key, order in zip(keys, orders, strict=True)
     ]
 
 
 def _stored_orders(
     engine: BulkComputeEngine, view: FeatureView, keys: list[bytes]
-) -> Mapping[bytes, tuple[int, int]]:
+) -> Mapping[bytes, tuple[Order, bool]]:
+    """Order of each stored row, and whether it has all features."""
     store: Any = engine.online_store
     config: Any = engine.repo_config
     if not is_redis(engine):
         name = in_sqlite._quoted(in_sqlite._table(config, view))
-        return in_sqlite._orders(store._get_conn(config), name, keys)
+        features = [feature.name for feature in view.features]
+        found = in_sqlite._orders(store._get_conn(config), name, keys, features)
+        return {key: (order, not lacks) for key, (order, lacks) in found.items()}
     client = store._get_client(config.online_store)
-    fields = in_redis._time_fields(in_redis._name(config, view))
+    name = in_redis._name(config, view)
+    fields = [*in_redis._time_fields(name), *(field_hash(name, f.name) for f in view.features)]
     orders = {}
     for begin in range(0, len(keys), KEYS_A_PIPELINE):
         some = keys[begin : begin + KEYS_A_PIPELINE]
@@ -181,11 +186,12 @@ def _stored_orders(
             for key in some:
                 pipe.hmget(key, fields)
             answers = pipe.execute()
-        for key, (event, created) in zip(some, answers, strict=True):
+        for key, (event, created, *cells) in zip(some, answers, strict=True):
             if event is not None:
                 at = Timestamp.FromString(event)
                 known = (
                     BEYOND if created is None else int.from_bytes(created, "little", signed=True)
                 )
-                orders[key] = (at.seconds * 1_000_000 + at.nanos // 1_000, known)
+                order = (at.seconds * 1_000_000 + at.nanos // 1_000, known)
+                orders[key] = (order, None not in cells)
     return orders

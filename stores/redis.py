@@ -6,6 +6,7 @@ online_store:
   age_from: now         # `newest` for recorded data: ages count to the newest row written
   enforce_ttl: true     # false answers with rows of any age, as stock Feast does
 
+Feast's `skip_dedup` is not heeded: each row is compared and written by the server in one step.
 A hash holds one more field a view than stock Feast's, `_created:<view>`: the created time of the row.
 """
 

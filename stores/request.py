@@ -34,6 +34,8 @@ def check_request(
     if not isinstance(entity_rows, Mapping):
         if not entity_rows:
             raise ValueError("entity_rows is empty: ask for one row or more")
+        if not entity_rows[0]:
+            raise ValueError("row 0 of the request names no key")
         entity_rows = {name: [row.get(name) for row in entity_rows] for name in entity_rows[0]}
     context = utils._get_cached_request_context(registry, project, features, full_feature_names)
     for name, kind in context[3].items():

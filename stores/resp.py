@@ -18,7 +18,8 @@ from redis.exceptions import ResponseError
 
 from stores.encode import by_length, join
 
-# Writes a row of one view where it is newer than the stored one: 1, or 0 and nothing is written.
+# Writes a row of one view where it is newer than the stored one, or where that is as new and lacks a
+# field (a feature came to the view): 1, or 0 and nothing is written.
 # KEYS: the entity; ARGV: event time, created time, then the value of each field.
 _NEWER = """
 local call, key = redis.call, KEYS[1]
@@ -56,7 +57,15 @@ if stored then
     a, b = created(ARGV[2])
     c, d = created(call('HGET', key, {created}))
   end
-  if a < c or (a == c and b <= d) then return 0 end
+  if a < c or (a == c and b < d) then return 0 end
+  if a == c and b == d then
+    local lacks = false
+    local function look(held)
+      for _, value in ipairs(held) do lacks = lacks or not value end
+    end
+    {looks}
+    if not lacks then return 0 end
+  end
 end
 {writes}
 return 1
@@ -103,14 +112,17 @@ class Done:
 def newer_script(fields: Sequence[bytes], expire_s: int | None) -> str:
     """The script that writes a row with these fields, the first two its event and created times."""
     literals = [_literal(field) for field in fields]
-    writes = []
+    writes, looks = [], []
     for start in range(0, len(fields), _FIELDS_A_CALL):
-        some = enumerate(literals[start : start + _FIELDS_A_CALL], start + 1)
-        pairs = ", ".join(f"{literal}, ARGV[{place}]" for place, literal in some)
+        some = literals[start : start + _FIELDS_A_CALL]
+        pairs = ", ".join(f"{name}, ARGV[{place}]" for place, name in enumerate(some, start + 1))
         writes.append(f"call('HSET', key, {pairs})")
+        looks.append(f"look(call('HMGET', key, {', '.join(some)}))")
     if expire_s:
         writes.append(f"call('EXPIRE', key, {expire_s})")
-    return _NEWER.format(event=literals[0], created=literals[1], writes="\n".join(writes))
+    return _NEWER.format(
+        event=literals[0], created=literals[1], looks="\n".join(looks), writes="\n".join(writes)
+    )
 
 
 def evalsha(sha: str, keys: pa.BinaryArray, arguments: Sequence[pa.BinaryArray]) -> pa.BinaryArray:

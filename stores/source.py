@@ -74,8 +74,14 @@ def source_path(config: RepoConfig, source: DataSource) -> Path:
 
 
 def scan(config: RepoConfig, source: DataSource) -> pl.LazyFrame:
-    """All rows of the source, unread."""
-    return _scan_path(source_path(config, source))
+    """All rows of the source, unread; raises `ValueError` for what is no Parquet."""
+    path = source_path(config, source)
+    try:
+        rows = _scan_path(path)
+        rows.collect_schema()
+    except pl.exceptions.ComputeError as error:
+        raise ValueError(f"{source.name}: {path} cannot be read as Parquet: {error}") from error
+    return rows
 
 
 def _scan_path(path: Path) -> pl.LazyFrame:

@@ -14,6 +14,7 @@ it.
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -234,29 +235,40 @@ def _add_columns(connection: sqlite3.Connection, name: str) -> None:
 def _newer(connection: sqlite3.Connection, name: str, rows: Encoded) -> Encoded:
     """The rows that win over what is stored, in the order of the table."""
     keys = rows.keys.to_pylist()
-    stored = _orders(connection, name, keys)
+    stored = _orders(connection, name, keys, list(rows.values))
     orders = zip(rows.event_us.tolist(), rows.created_us.tolist(), strict=True)
     wins = [
         place
         for place, (key, order) in enumerate(zip(keys, orders, strict=True))
-        if key not in stored or order > stored[key]
+        if key not in stored
+        or order > stored[key][0]
+        or (order == stored[key][0] and stored[key][1])
     ]
     wins.sort(key=keys.__getitem__)
     return rows.take(np.array(wins, np.int64))
 
 
-def _orders(connection: sqlite3.Connection, name: str, keys: Sequence[bytes]) -> dict[bytes, Order]:
-    """Order of the stored row of each key that has one; a row of stock Feast to the second."""
+def _orders(
+    connection: sqlite3.Connection, name: str, keys: Sequence[bytes], features: Sequence[str]
+) -> dict[bytes, tuple[Order, bool]]:
+    """Order of the stored row of each key that has one, and whether it lacks one of the features.
+
+    A row of stock Feast has an order to the second.
+    """
     orders: dict[bytes, Order] = {}
+    cells: Counter[bytes] = Counter()
+    asked = ",".join(map(_literal, features))
     for some in _batches(keys):
-        for key, event_us, stock_us, created_us in connection.execute(
-            f"SELECT DISTINCT entity_key, {_EVENT}, CAST(event_ts AS INTEGER) * 1000000, created_us "
-            f"FROM {name} WHERE entity_key IN ({','.join('?' * len(some))})",
+        for key, event_us, stock_us, created_us, count in connection.execute(
+            f"SELECT entity_key, {_EVENT}, CAST(event_ts AS INTEGER) * 1000000, created_us, "
+            f"SUM(feature_name IN ({asked})) FROM {name} "
+            f"WHERE entity_key IN ({','.join('?' * len(some))}) GROUP BY 1, 2, 3, 4",
             some,
         ):
             order = (stock_us, BEYOND) if event_us is None else (event_us, created_us)
             orders[key] = max(orders.get(key, order), order)
-    return orders
+            cells[key] += count
+    return {key: (order, cells[key] < len(features)) for key, order in orders.items()}
 
 
 def _upserts(name: str, rows: Encoded) -> Iterator[tuple[str, Iterable[tuple[Any, ...]]]]:

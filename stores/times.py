@@ -60,7 +60,7 @@ def refuse_aged(
     """
     place = start
     for view, features in grouped_refs:
-        oldest = _oldest(view.ttl, now)
+        oldest = _oldest(getattr(view, "ttl", None), now)
         for vector in response.results[place : place + len(features)]:
             for row, time in enumerate(vector.event_timestamps):
                 if time == _ABSENT:

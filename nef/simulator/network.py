@@ -1,4 +1,4 @@
-"""The network second by second: scheduling, queues and handovers of all sessions at once."""
+"""One second of the network: scheduling, queues, delay and loss of all sessions at once."""
 
 from dataclasses import dataclass, fields
 
@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nef.simulator import handover, radio, services
-from nef.simulator.load import Background
+from nef.simulator.chance import Chance
 from nef.simulator.params import SimulatorParams
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+IDLE_LOAD = 0.3
 SHARED_CHANNEL = 0.02  # PRBs that signalling takes in an idle cell
 GUARANTEED_MOST = 0.8  # of the PRBs, for guaranteed flows together
 ONE_UE_MOST = 0.8
@@ -24,29 +25,89 @@ PRIORITY_SIGHT = 0.45  # share of the others' load that a guaranteed flow waits 
 
 
 @dataclass(frozen=True)
-class Sessions:
-    """wave, profile, first and last tick of each session (last is beyond its last row)."""
+class Senders:
+    """What never changes of the UEs: wave, the network each belongs to; and their profile's traits."""
 
     wave: Ints
     profile: Ints
-    first: Ints
-    last: Ints
+    full_buffer: Bools
+    guaranteed: Bools
+    buffer_ms: Array
+    core_ms: Array
+    packet_bits: Array
+
+    @classmethod
+    def of(cls, wave: Ints, profile: Ints) -> "Senders":
+        """Looks the traits up."""
+        return cls(
+            wave, profile, services.column("full_buffer")[profile] > 0,
+            services.GUARANTEED[profile], services.column("buffer_ms")[profile],
+            services.column("core_ms")[profile], 8.0 * services.column("packet_bytes")[profile],
+        )  # fmt: skip
+
+    def take(self, rows: Ints, wave: Ints) -> "Senders":
+        """Those of some UEs, in networks `wave`."""
+        parts = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
+        return Senders(**(parts | {"wave": wave}))
+
+
+@dataclass(frozen=True)
+class Now:
+    """One second's circumstances. received_mw, measured_dbm: (ues, cells); offered_mbps: (ues,);
+    demand, users: (waves, cells); noise_mw: of one resource element, of all or of each UE; ability:
+    (waves, cells) by which a cell's rate is multiplied, 0 for one that serves nobody; or None.
+    """
+
+    received_mw: Array
+    measured_dbm: Array
+    offered_mbps: Array
+    demand: Array
+    users: Array
+    noise_mw: float | Array
+    ability: Array | None = None
+
+    def take(self, rows: Ints, waves: Ints) -> "Now":
+        """Those of some UEs and networks."""
+        noise = self.noise_mw[rows] if isinstance(self.noise_mw, np.ndarray) else self.noise_mw
+        ability = None if self.ability is None else self.ability[waves]
+        return Now(
+            self.received_mw[rows], self.measured_dbm[rows], self.offered_mbps[rows],
+            self.demand[waves], self.users[waves], noise, ability,
+        )  # fmt: skip
 
 
 @dataclass
-class Trace:
-    """What happened: (ticks, sessions) unless said otherwise; NaN where there was no cell.
+class State:
+    """All that one second leaves to the next. load: (waves, cells) smoothed share of used PRBs."""
 
-    serving: cell index or -1; delays in ms; loss 0..1; capacity NaN while the application was
-    the limit; prb_used and served_mbps: (ticks, waves, cells).
-    """
+    attached: handover.Attachment
+    load: Array
+    rate: Array
+    flow: "Flow"
+
+    @classmethod
+    def fresh(cls, ues: int, waves: int, cells: int) -> "State":
+        """Nobody is served, all cells have a light load."""
+        flow = Flow(*(np.zeros(ues) for _ in fields(Flow)))
+        load = np.full((waves, cells), IDLE_LOAD)
+        return cls(handover.Attachment.nobody(ues), load, np.zeros(ues), flow)
+
+    def take(self, rows: Ints, waves: Ints) -> "State":
+        """A copy of some UEs' and networks' state."""
+        flow = Flow(*(getattr(self.flow, f.name)[rows] for f in fields(Flow)))
+        return State(self.attached.take(rows), self.load[waves], self.rate[rows], flow)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one second gave: each (ues,), but prb_used and served_mbps (waves, cells). NaN: no cell."""
 
     serving: Ints
     sinr_db: Array
     rsrp_dbm: Array
     rsrq_db: Array
     rssi_dbm: Array
-    cqi: Array
+    cqi: Ints
     downlink_mbps: Array
     capacity_mbps: Array
     downlink_delay_ms: Array
@@ -55,99 +116,66 @@ class Trace:
     prb_used: Array
     served_mbps: Array
     users: Array
-    events: list[tuple[int, str, Ints, Ints, Ints]]
-
-    @classmethod
-    def empty(cls, ticks: int, sessions: int, waves: int, cells: int) -> "Trace":
-        """All NaN, nobody served."""
-        per_cell = {"prb_used", "served_mbps", "users"}
-        arrays = {
-            f.name: np.full(
-                (ticks, waves, cells) if f.name in per_cell else (ticks, sessions), np.nan
-            )
-            for f in fields(cls)
-            if f.name not in ("serving", "events")
-        }
-        return cls(serving=np.full((ticks, sessions), handover.NOBODY), events=[], **arrays)
 
 
-def run(
-    air: radio.Air,
-    background: Background,
-    sessions: Sessions,
-    offered_mbps: Array,
-    params: SimulatorParams,
-    random: np.random.Generator,
-) -> Trace:
-    """The trace of all waves; they share no cell load, each is a network of its own."""
-    ticks, count, cells = air.received_mw.shape
-    waves = background.demand.shape[1]
-    trace = Trace.empty(ticks, count, waves, cells)
-    state = handover.Attachment.nobody(count, cells)
-    load = np.full((waves, cells), 0.3)
-    full_buffer = services.column("full_buffer")[sessions.profile] > 0
-    elastic = ~services.GUARANTEED[sessions.profile]
-    rate = offered_mbps[0]
-    flow = Flow(*(np.zeros(count) for _ in fields(Flow)))
-    for tick in range(ticks):
-        begins, ends = sessions.first == tick, sessions.last == tick
-        handover.attach(state, tick, air.measured_dbm[tick], begins, ends)
-        queue_mb = np.where(begins, 0.0, flow.queue_mb)
-        rate = adapt(rate, offered_mbps[tick], elastic, flow)
-        rate = np.where(begins, offered_mbps[tick], rate)
-        active = (sessions.first <= tick) & (tick < sessions.last)
-        served = active & (state.serving != handover.NOBODY)
-        serving = np.where(served, state.serving, 0)
-        sinr, level_mw = radio.sinr_db(
-            air.received_mw[tick], serving, load[sessions.wave], air.noise_mw
-        )
-        sinr = np.where(served, sinr, np.nan)
-        cqi = np.where(served, radio.cqi_of(np.nan_to_num(sinr, nan=-99.0)), 0)
-        full_mbps = rate_mbps(radio.EFFICIENCY[cqi], params)
-        demand_mb = np.where(full_buffer, np.inf, rate + queue_mb)
-        slot = sessions.wave * cells + serving
-        shares = share_prbs(
-            slot, served, services.GUARANTEED[sessions.profile],
-            np.minimum(demand_mb / np.maximum(full_mbps, 1e-9), 1.0),
-            background.demand[tick].ravel(), background.users[tick].ravel(),
-        )  # fmt: skip
-        usable = 1.0 - state.gap_s
-        capacity = np.where(served, shares.could * full_mbps * usable, 0.0)
-        flow = serve(
-            full_buffer, rate, queue_mb, capacity,
-            services.column("buffer_ms")[sessions.profile], active, random,
-        )  # fmt: skip
-        busy = shares.busy[slot]
-        delays = delay_ms(sessions.profile, sinr, busy, flow.wait_ms, state, random)
-        loss = loss_ratio(sessions.profile, sinr, flow, state.gap_s, served, random)
+def second(
+    state: State, senders: Senders, now: Now, begins: Bools, active: Bools, prbs: int,
+    params: SimulatorParams, chance: Chance,
+) -> Given:  # fmt: skip
+    """Serves everybody for one second and moves `state` on, but for who serves whom next."""
+    attached, every = state.attached, np.arange(active.size)
+    waves, cells = now.demand.shape
+    queue_mb = np.where(begins, 0.0, state.flow.queue_mb)
+    rate = adapt(state.rate, now.offered_mbps, ~senders.guaranteed, state.flow)
+    rate = np.where(begins, now.offered_mbps, rate)
+    served = active & (attached.serving != handover.NOBODY)
+    serving = np.where(served, attached.serving, 0)
+    sinr, level_mw = radio.sinr_db(now.received_mw, serving, state.load, senders.wave, now.noise_mw)
+    sinr = np.where(served, sinr, np.nan)
+    cqi = np.where(served, radio.cqi_of(np.nan_to_num(sinr, nan=-99.0)), 0)
+    full_mbps = rate_mbps(radio.EFFICIENCY[cqi], params)
+    slot = senders.wave * cells + serving
+    if now.ability is not None:
+        full_mbps = full_mbps * now.ability.ravel()[slot]
+    demand_mb = np.where(senders.full_buffer, np.inf, rate + queue_mb)
+    shares = share_prbs(
+        slot, served, senders.guaranteed,
+        np.minimum(demand_mb / np.maximum(full_mbps, 1e-9), 1.0),
+        now.demand.ravel(), now.users.ravel(),
+    )  # fmt: skip
+    capacity = np.where(served, shares.could * full_mbps * (1.0 - attached.gap_s), 0.0)
+    flow = serve(
+        senders.full_buffer, rate, queue_mb, capacity, senders.buffer_ms, active, chance.grows()
+    )
+    delays = delay_ms(senders, sinr, shares.busy[slot], flow.wait_ms, attached, *chance.delays())
+    packets, share = losses(senders.packet_bits, sinr, flow, attached.gap_s)
+    loss = np.where(served, chance.lost(packets, share) / packets, 1.0)
 
-        trace.serving[tick] = np.where(served, state.serving, handover.NOBODY)
-        trace.sinr_db[tick] = sinr
-        own_dbm = air.measured_dbm[tick][np.arange(count), serving]
-        own_mw = 10.0 ** (own_dbm / 10.0)
-        trace.rsrp_dbm[tick] = own_dbm
-        trace.rsrq_db[tick] = 10.0 * np.log10(own_mw / (12.0 * level_mw))
-        trace.rssi_dbm[tick] = 10.0 * np.log10(12.0 * air.prbs * level_mw)
-        trace.cqi[tick] = cqi
-        trace.downlink_mbps[tick] = flow.sent_mbps * (1.0 - loss)
-        trace.capacity_mbps[tick] = np.where(full_buffer, flow.sent_mbps, np.nan)
-        trace.downlink_delay_ms[tick], trace.jitter_ms[tick] = delays
-        trace.loss[tick] = loss
-        trace.prb_used[tick] = shares.busy.reshape(waves, cells)
-        own_users = np.bincount(slot, weights=served, minlength=waves * cells)
-        trace.users[tick] = background.users[tick] + own_users.reshape(waves, cells)
-        served_mbps = np.bincount(slot, weights=flow.sent_mbps * served, minlength=waves * cells)
-        usual = rate_mbps(radio.EFFICIENCY[9], params) * shares.others
-        trace.served_mbps[tick] = (served_mbps + usual).reshape(waves, cells)
-
-        load = np.clip(0.5 * load + 0.5 * shares.busy.reshape(waves, cells), 0.0, 1.0)
-        state.serving[sessions.last == tick + 1] = handover.NOBODY
-        handover.decide(
-            state, tick, air.measured_dbm[tick], sinr,
-            params.hysteresis_db, params.time_to_trigger_s, random,
-        )  # fmt: skip
-    trace.events = state.events
-    return trace
+    busy = shares.busy.reshape(waves, cells)
+    own_users = np.bincount(slot, weights=served, minlength=waves * cells)
+    sent = np.bincount(slot, weights=flow.sent_mbps * served, minlength=waves * cells)
+    usual = rate_mbps(radio.EFFICIENCY[9], params) * shares.others
+    if now.ability is not None:
+        usual = usual * now.ability.ravel()
+    own_dbm = now.measured_dbm[every, serving]
+    state.load = np.clip(0.5 * state.load + 0.5 * busy, 0.0, 1.0)
+    state.rate, state.flow = rate, flow
+    return Given(
+        serving=np.where(served, attached.serving, handover.NOBODY),
+        sinr_db=sinr,
+        rsrp_dbm=own_dbm,
+        rsrq_db=10.0 * np.log10(10.0 ** (own_dbm / 10.0) / (12.0 * level_mw)),
+        rssi_dbm=10.0 * np.log10(12.0 * prbs * level_mw),
+        cqi=cqi,
+        downlink_mbps=flow.sent_mbps * (1.0 - loss),
+        capacity_mbps=np.where(senders.full_buffer, flow.sent_mbps, np.nan),
+        downlink_delay_ms=delays[0],
+        jitter_ms=delays[1],
+        loss=loss,
+        prb_used=busy,
+        served_mbps=(sent + usual).reshape(waves, cells),
+        users=now.users + own_users.reshape(waves, cells),
+    )
 
 
 def rate_mbps(efficiency: Array, params: SimulatorParams) -> Array:
@@ -215,15 +243,16 @@ def serve(
     capacity: Array,
     buffer_ms: Array,
     active: Bools,
-    random: np.random.Generator,
+    grow: Array,
 ) -> Flow:
     """One second of a fluid queue before each UE.
 
-    A full-buffer sender always has data: its congestion control fills the buffer, loses, and backs
-    off, and is slow to follow a fall of the capacity. The others send what they offer.
+    grow: (ues,) what a full-buffer sender adds to its buffer, as a share of it. Such a sender always
+    has data: its congestion control fills the buffer, loses, and backs off, and is slow to follow a
+    fall of the capacity. The others send what they offer.
     """
     room_mb = np.maximum(capacity, 0.5) * buffer_ms / 1000.0
-    grows = queue_mb + random.uniform(0.0, 0.08, capacity.size) * room_mb
+    grows = queue_mb + grow * room_mb
     elastic = np.where(active, grows, 0.0)
     pending = np.where(full_buffer, elastic + capacity, queue_mb + np.where(active, offered, 0.0))
     sent = np.minimum(capacity, pending)
@@ -251,38 +280,31 @@ def adapt(rate: Array, wanted: Array, elastic: Bools, flow: Flow) -> Array:
 
 
 def delay_ms(
-    profile: Ints,
+    senders: Senders,
     sinr: Array,
     busy: Array,
     wait_ms: Array,
     state: handover.Attachment,
-    random: np.random.Generator,
+    core_noise: Array,
+    jitter_noise: Array,
 ) -> tuple[Array, Array]:
     """One-way downlink delay and its variation in ms; without a cell, the outage so far."""
     blocks = 0.08 + 0.6 / (1.0 + np.exp((np.nan_to_num(sinr, nan=-20.0) + 2.0) / 1.5))
     harq = HARQ_MS * blocks / (1.0 - blocks)
-    sight = np.where(services.GUARANTEED[profile], PRIORITY_SIGHT, 1.0) * np.minimum(busy, 0.97)
+    sight = np.where(senders.guaranteed, PRIORITY_SIGHT, 1.0) * np.minimum(busy, 0.97)
     scheduling = SLOT_MS * sight / (1.0 - sight)
     interruption = 1000.0 * state.gap_s * np.minimum(1.0, 2.0 * state.gap_s + 0.1)
-    core = services.column("core_ms")[profile] * np.exp(random.normal(0.0, 0.1, profile.size))
+    core = senders.core_ms * np.exp(core_noise)
     mean = core + RADIO_MS + harq + scheduling + wait_ms + interruption
     mean = np.where(np.isnan(sinr), 1000.0 * np.maximum(state.out_for, 1), mean)
-    noise = np.exp(random.normal(0.0, 0.25, profile.size))
+    noise = np.exp(jitter_noise)
     jitter = (0.3 + 0.4 * harq + 0.5 * scheduling + 0.1 * wait_ms + 0.3 * interruption) * noise
     return mean, np.where(np.isnan(sinr), np.nan, jitter)
 
 
-def loss_ratio(
-    profile: Ints,
-    sinr: Array,
-    flow: Flow,
-    gap_s: Array,
-    served: Bools,
-    random: np.random.Generator,
-) -> Array:
-    """Share of a second's packets that are lost, 0..1; all of them without a cell."""
+def losses(packet_bits: Array, sinr: Array, flow: Flow, gap_s: Array) -> tuple[Ints, Array]:
+    """Packets that a second sends, at least 1, and with which probability each is lost."""
     residual = 1e-5 + 0.10 / (1.0 + np.exp((np.nan_to_num(sinr, nan=-20.0) + 5.5) / 1.2))
     share = np.clip(residual + flow.dropped + 0.3 * gap_s, 0.0, 1.0)
-    bits = 8.0 * services.column("packet_bytes")[profile]
-    packets = np.maximum(1, np.rint(flow.sent_mbps * 1e6 / bits)).astype(np.int64)
-    return np.where(served, random.binomial(packets, share) / packets, 1.0)
+    packets = np.maximum(1, np.rint(flow.sent_mbps * 1e6 / packet_bits)).astype(np.int64)
+    return packets, share

@@ -66,13 +66,18 @@ def los_probability(ground_m: Array, scenario: Scenario) -> Array:
     return ratio + np.exp(-ground_m / decay_m) * (1.0 - ratio)
 
 
+def sight_threshold(ground_m: Array, scenario: Scenario) -> Array:
+    """What, with a standard normal variable added, is above 0 with the probability of sight."""
+    probability = np.clip(los_probability(ground_m, scenario), 1e-6, 1.0 - 1e-6)
+    return np.asarray(np.sqrt(2.0) * erfinv(2.0 * probability - 1.0))
+
+
 def los_softness(ground_m: Array, gaussian: Array, carrier_ghz: float, scenario: Scenario) -> Array:
     """How much in line of sight a UE is, 0..1: the soft state of TR 38.901, 7.6.3.3.
 
     gaussian: a standard normal field at the UE's place, the same for every visit of that place.
     """
-    probability = np.clip(los_probability(ground_m, scenario), 1e-6, 1.0 - 1e-6)
-    threshold = np.sqrt(2.0) * erfinv(2.0 * probability - 1.0)
+    threshold = sight_threshold(ground_m, scenario)
     wavelength_m = LIGHT_MPS / (carrier_ghz * 1e9)
     steep = np.sqrt(20.0 / wavelength_m)
     return np.asarray(0.5 + np.arctan(steep * (gaussian + threshold)) / np.pi)

@@ -12,6 +12,7 @@ from nef.simulator.params import SimulatorParams
 from nef.simulator.topology import Topology, antenna_gain_db
 
 Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 SUBCARRIER_HZ = 30_000.0
 PRB_HZ = 12 * SUBCARRIER_HZ
@@ -36,13 +37,15 @@ CQI_FROM_DB = np.array(
 class Air:
     """received_mw: mean power of a resource element, measured_dbm: the RSRP that a UE reports.
 
-    Both (ticks, sessions, cells). noise_mw is that of one resource element.
+    Both (ticks, sessions, cells). noise_mw is that of one resource element; interference_mw: (ticks,
+    sessions) what comes on top of it from outside the network, or None.
     """
 
     received_mw: Array
     measured_dbm: Array
     noise_mw: float
     prbs: int
+    interference_mw: Array | None = None
 
 
 def prb_count(bandwidth_mhz: float) -> int:
@@ -126,20 +129,24 @@ def fading_db(shape: tuple[int, ...], speed_mps: Array, random: np.random.Genera
 
 
 def sinr_db(
-    received_mw: Array, serving: npt.NDArray[np.int64], load: Array, noise: float
+    received_mw: Array, serving: Ints, load: Array, wave: Ints, noise: float | Array
 ) -> tuple[Array, Array]:
     """SINR in dB of each UE's serving cell, and the mean power in mW of a resource element.
 
-    received_mw, load: (ues, cells), load 0..1 being the share of elements a cell fills.
+    received_mw: (ues, cells); load: (waves, cells), 0..1, the share of elements a cell fills; wave:
+    (ues,) which of these networks a UE is in.
     """
     every = np.arange(serving.size)
     wanted = received_mw[every, serving]
-    weighted = received_mw * load
-    own = weighted[every, serving]
-    other = np.maximum(weighted.sum(axis=1) - own, 0.0)
+    if load.shape[0] == 1 and received_mw.dtype == np.float32:
+        total = (received_mw @ load[0].astype(received_mw.dtype)).astype(np.float64)
+    else:
+        total = (received_mw * load[wave]).sum(axis=1)
+    own = wanted * load[wave, serving]
+    other = np.maximum(total - own, 0.0)
     return 10.0 * np.log10(wanted / (other + noise)), other + own + noise
 
 
-def cqi_of(sinr: Array) -> npt.NDArray[np.int64]:
+def cqi_of(sinr: Array) -> Ints:
     """CQI 0..15 that a SINR in dB supports."""
     return np.searchsorted(CQI_FROM_DB, sinr, side="right")

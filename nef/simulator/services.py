@@ -42,6 +42,7 @@ PROFILES = (
     Profile(9, 0.28, 3.0, 40.0, 0.05, 1400, 10.0, 90.0, full_buffer=True),
     Profile(80, 0.15, 2.5, 14.0, 0.1, 1200, 1.5, 150.0),
     Profile(82, 0.10, 0.3, 2.0, 1.0, 250, 0.8, 100.0),
+    Profile(10, 0.0, 0.01, 0.2, 3.0, 200, 15.0, 900.0),  # machines; as many as SimulatorParams says
 )
 
 
@@ -62,11 +63,26 @@ class Requests:
     after_s: Array
     mbps: Array
 
+    def take(self, kept: npt.NDArray[np.bool_]) -> "Requests":
+        """Some of them."""
+        return Requests(self.session[kept], self.tick[kept], self.after_s[kept], self.mbps[kept])
 
-def choose(sessions: int, random: np.random.Generator) -> Ints:
-    """(sessions,) index into PROFILES."""
+    def then(self, others: "Requests") -> "Requests":
+        """These and then others."""
+        return Requests(
+            np.concatenate([self.session, others.session]),
+            np.concatenate([self.tick, others.tick]),
+            np.concatenate([self.after_s, others.after_s]),
+            np.concatenate([self.mbps, others.mbps]),
+        )
+
+
+def choose(sessions: int, random: np.random.Generator, mmtc_share: float = 0.0) -> Ints:
+    """(sessions,) index into PROFILES; mmtc_share of them are machines, the last profile."""
     shares = column("share")
-    return random.choice(len(PROFILES), size=sessions, p=shares / shares.sum())
+    shares = (1.0 - mmtc_share) * shares / shares.sum()
+    shares[-1] += mmtc_share
+    return random.choice(len(PROFILES), size=sessions, p=shares)
 
 
 def requests(profile: Ints, first: Ints, last: Ints, random: np.random.Generator) -> Requests:
@@ -95,3 +111,56 @@ def offered_mbps(asked: Requests, profile: Ints, ticks: int, random: np.random.G
     idle = 0.3 * column("low_mbps")[profile]
     variation = np.exp(random.normal(0.0, 0.08, wanted.shape))
     return np.asarray(HEADROOM * np.maximum(wanted, idle) * variation)
+
+
+@dataclass
+class Asking:
+    """UEs that go on asking: typical_mbps of each, next: (ues,) tick of the next request; recent: the
+    requests that still hold.
+    """
+
+    profile: Ints
+    typical_mbps: Array
+    next: Ints
+    recent: Requests
+
+    @classmethod
+    def fresh(cls, profile: Ints, random: np.random.Generator) -> "Asking":
+        """Everybody's first request comes within 10 s."""
+        low, high = column("low_mbps")[profile], column("high_mbps")[profile]
+        typical = np.exp(random.uniform(np.log(low), np.log(high)))
+        none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+        first = random.integers(0, REQUEST_EVERY_S[1] + 1, profile.size)
+        return cls(profile, typical, first, Requests(none, none, nothing, nothing))
+
+    def advance(
+        self, start: int, ticks: int, random: np.random.Generator
+    ) -> tuple[Requests, Array]:
+        """The requests of a stretch of time, in order of their tick, and (ticks, ues) Mbps offered."""
+        low, high = column("low_mbps")[self.profile], column("high_mbps")[self.profile]
+        asked: list[tuple[Ints, Ints, Array, Array]] = []
+        while (who := np.flatnonzero(self.next < start + ticks)).size:
+            wish = self.typical_mbps[who] * np.exp(random.normal(0.0, 0.4, who.size))
+            wish = np.clip(wish, 0.5 * low[who], 1.5 * high[who])
+            asked.append((who, self.next[who], random.uniform(0.05, 0.9, who.size), wish))
+            gaps = random.integers(REQUEST_EVERY_S[0], REQUEST_EVERY_S[1] + 1, who.size)
+            self.next[who] += gaps
+        session, tick, after, mbps = (
+            np.concatenate(part) if part else np.zeros(0)
+            for part in (zip(*asked, strict=True) if asked else [()] * 4)
+        )
+        order = np.lexsort((session, tick))
+        fresh = Requests(
+            session[order].astype(np.int64), tick[order].astype(np.int64), after[order], mbps[order]
+        )
+        held = self.recent.then(fresh)
+        wanted = np.zeros((ticks, self.profile.size))
+        for back in range(HOLD_TICKS):
+            tick = held.tick + 1 + back - start
+            here = (tick >= 0) & (tick < ticks)
+            np.maximum.at(wanted, (tick[here], held.session[here]), held.mbps[here])
+        kept = held.tick + HOLD_TICKS >= start + ticks
+        self.recent = held.take(kept)
+        variation = np.exp(random.normal(0.0, 0.08, wanted.shape))
+        offered = HEADROOM * np.maximum(wanted, 0.3 * low) * variation
+        return fresh, offered

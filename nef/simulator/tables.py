@@ -9,9 +9,9 @@ import polars as pl
 
 from nef.simulator import handover, radio, services
 from nef.simulator.mobility import Tracks
-from nef.simulator.network import Sessions, Trace
 from nef.simulator.services import PROFILES, Requests
 from nef.simulator.topology import PLMN, Topology, geographic
+from nef.simulator.trace import Sessions, Trace
 from schemas.five_qi import FIVE_QIS
 from schemas.tables import dtypes
 

@@ -86,3 +86,10 @@ def geographic(east_m: Array, north_m: Array) -> tuple[Array, Array]:
     latitude = REFERENCE[0] + np.degrees(north_m / EARTH_RADIUS_M)
     parallel_m = EARTH_RADIUS_M * np.cos(np.radians(REFERENCE[0]))
     return latitude, REFERENCE[1] + np.degrees(east_m / parallel_m)
+
+
+def plane(latitude_deg: Array, longitude_deg: Array) -> tuple[Array, Array]:
+    """East and north in m on the tangent plane at REFERENCE: the inverse of `geographic`."""
+    north = np.radians(latitude_deg - REFERENCE[0]) * EARTH_RADIUS_M
+    parallel_m = EARTH_RADIUS_M * np.cos(np.radians(REFERENCE[0]))
+    return np.radians(longitude_deg - REFERENCE[1]) * parallel_m, north

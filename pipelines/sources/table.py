@@ -1,4 +1,4 @@
-"""Any CSV, Parquet or NDJSON, described by one mapping YAML (docs/bring-your-own-data.md)."""
+"""Any CSV, JSON, Parquet or NDJSON, described by one mapping YAML (docs/bring-your-own-data.md)."""
 
 import io
 import json
@@ -54,7 +54,7 @@ class Mapping(_Strict):
     """The whole file; `files` is a path or glob beside the mapping."""
 
     files: str
-    format: Literal["csv", "parquet", "ndjson"] = "csv"
+    format: Literal["csv", "parquet", "ndjson", "json"] = "csv"
     separator: str = Field(default=",", pattern=r'^[^\r\n"]$')
     missing: tuple[str, ...] = MISSING
     event_time: TimeColumn
@@ -164,6 +164,8 @@ def _read(file: Path, mapping: Mapping) -> Lines:
         return read_lines(data, str(file), mapping.separator)
     if mapping.format == "ndjson":
         return _read_ndjson(data, file)
+    if mapping.format == "json":
+        return _read_ndjson(_as_ndjson(data, file), file)
     try:
         rows = pl.read_parquet(io.BytesIO(data))
     except pl.exceptions.PolarsError as error:
@@ -171,6 +173,17 @@ def _read(file: Path, mapping: Mapping) -> Lines:
     if rows.is_empty():
         raise QosError(f"{file}: empty: no row")
     return Lines(_numbered(rows, file), _no_ragged())
+
+
+def _as_ndjson(data: bytes, file: Path) -> bytes:
+    """One JSON array of objects as a line each; an object's line number is its place in the array."""
+    try:
+        content = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise QosError(f"{file}: not JSON: {str(error)[:100]}") from None
+    if not isinstance(content, list):
+        raise QosError(f"{file}: {type(content).__name__}, not an array of objects")
+    return "\n".join(json.dumps(row) for row in content).encode()
 
 
 def _read_ndjson(data: bytes, file: Path) -> Lines:

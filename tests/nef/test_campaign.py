@@ -1,5 +1,7 @@
 """A whole campaign: contracts, truth across tables, determinism, and labels worth learning."""
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from schemas.errors import QosError
 from schemas.five_qi import FIVE_QIS
 from schemas.tables import HANDOVER_KINDS, TABLES, dtypes
 
+DIGEST = "f8a0bce2c3daa0a1ea9b455a1c2efcdbae54a16f8e02f4d57b2997437a978ce4"
 SMALL = SimulatorParams(ues=8, concurrent=4, sessions=2, minutes=6, spread_hours=6)
 
 
@@ -55,6 +58,19 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
     once, again, other = (simulate(SMALL), simulate(SMALL), simulate(SimulatorParams(seed=2)))
     assert all(once[name].equals(again[name]) for name in TABLES)
     assert not any(once[name].equals(other[name]) for name in TABLES)
+
+
+def digest(tables: dict[str, Any]) -> str:
+    """Of all values, floats to 6 digits: what another processor rounds otherwise stays equal."""
+    found = hashlib.sha256()
+    for name in TABLES:
+        rows = tables[name].with_columns(pl.col(pl.Float64).round_sig_figs(6))
+        found.update(rows.write_csv().encode())
+    return found.hexdigest()
+
+
+def test_a_small_default_campaign_is_what_it_always_was() -> None:
+    assert digest(simulate(SMALL)) == DIGEST
 
 
 def test_the_default_is_of_the_size_that_the_data_path_expects(
@@ -211,3 +227,22 @@ def test_requests_are_met_often_but_not_always_in_every_class(
 def test_a_campaign_that_cannot_be_is_refused(wrong: Any, says: Any) -> None:
     with pytest.raises(QosError, match=says):
         SimulatorParams(**wrong)
+
+
+def test_saturday_is_quieter_than_friday_at_the_same_hour() -> None:
+    used = {
+        day: clean(replace(SMALL, start=datetime(2026, 3, day, 9, tzinfo=UTC)))["cell_load"]
+        for day in (6, 7)
+    }
+    assert used[7]["prb_used_ratio"].mean() < 0.9 * used[6]["prb_used_ratio"].mean()
+
+
+def test_a_campaign_has_failures_and_handovers_to_and_fro(campaign: dict[str, Any]) -> None:
+    events = campaign["network_event"].sort("session_id", "event_timestamp")
+    kinds = events["kind"].cast(str)
+    assert (kinds == "radio_link_failure").sum() > 10
+    moves = events.filter(kinds == "nr_handover").with_columns(
+        back=(pl.col("to_cell_id") == pl.col("from_cell_id").shift(1).over("session_id"))
+        & (pl.col("event_timestamp").diff().over("session_id") <= timedelta(seconds=10))
+    )
+    assert 0.02 < moves["back"].mean() < 0.5

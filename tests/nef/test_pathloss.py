@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nef.simulator import pathloss
@@ -65,6 +65,7 @@ scenarios = st.sampled_from(["UMa", "UMi"])
 
 
 @given(metres, metres, scenarios, st.floats(0.5, 30.0))
+@settings(deadline=None)
 def test_farther_is_never_seen_or_heard_better(
     one: Any, other: Any, scenario: pathloss.Scenario, ghz: float
 ) -> None:
@@ -76,6 +77,7 @@ def test_farther_is_never_seen_or_heard_better(
 
 
 @given(metres, scenarios, st.floats(0.5, 30.0))
+@settings(deadline=None)
 def test_walls_never_help(ground: Any, scenario: pathloss.Scenario, ghz: float) -> None:
     ground = np.array([ground])
     seen = pathloss.los_path_loss_db(ground, ghz, scenario)
@@ -83,6 +85,7 @@ def test_walls_never_help(ground: Any, scenario: pathloss.Scenario, ghz: float) 
 
 
 @given(metres, scenarios)
+@settings(deadline=None)
 def test_soft_sight_is_in_sight_as_often_as_the_table_says(
     ground: Any, scenario: pathloss.Scenario
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nef.simulator import radio, topology
@@ -45,30 +45,34 @@ powers = st.lists(st.floats(1e-16, 1e-5), min_size=2, max_size=6)
 
 
 @given(powers, st.integers(0, 1), st.floats(0.0, 1.0))
+@settings(deadline=None)
 def test_sinr_is_never_above_snr_and_equals_it_without_interference(
     row: Any, serving: Any, load: Any
 ) -> None:
     received, noise = np.array([row]), radio.noise_mw()
     who = np.array([serving])
     snr = 10.0 * np.log10(received[0, serving] / noise)
-    quiet, _ = radio.sinr_db(received, who, np.zeros_like(received), noise)
-    loaded, level = radio.sinr_db(received, who, np.full_like(received, load), noise)
+    wave = np.zeros(1, int)
+    quiet, _ = radio.sinr_db(received, who, np.zeros_like(received), wave, noise)
+    loaded, level = radio.sinr_db(received, who, np.full_like(received, load), wave, noise)
     assert quiet[0] == pytest.approx(snr)
     assert loaded[0] <= snr + 1e-9
     assert level[0] == pytest.approx(load * received.sum() + noise)
 
 
 @given(powers, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+@settings(deadline=None)
 def test_more_load_elsewhere_never_helps(row: Any, one: Any, other: Any) -> None:
     received, who = np.array([row]), np.array([0])
     calm, busy = (
-        radio.sinr_db(received, who, np.full_like(received, load), radio.noise_mw())[0]
+        radio.sinr_db(received, who, np.full_like(received, load), who, radio.noise_mw())[0]
         for load in sorted((one, other))
     )
     assert busy <= calm + 1e-9
 
 
 @given(st.floats(-60.0, 60.0), st.floats(-60.0, 60.0))
+@settings(deadline=None)
 def test_cqi_rises_with_sinr_and_stays_in_0_to_15(one: Any, other: Any) -> None:
     low, high = radio.cqi_of(np.sort([one, other]))
     assert 0 <= low <= high <= 15

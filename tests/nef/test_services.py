@@ -46,3 +46,12 @@ def test_an_application_offers_more_than_it_asked_for_while_it_counts(asked: Any
         ]
     )
     assert (mean > made.mbps).all()
+
+
+def test_machines_are_as_many_as_asked_for_and_none_by_default() -> None:
+    plain = services.choose(4000, np.random.default_rng(1))
+    some = services.choose(4000, np.random.default_rng(1), 0.3)
+    machine = len(services.PROFILES) - 1
+    assert services.PROFILES[machine].five_qi == 10
+    assert (plain != machine).all()
+    assert (some == machine).mean() == pytest.approx(0.3, abs=0.03)

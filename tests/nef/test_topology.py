@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nef.simulator import topology
 
@@ -51,3 +53,11 @@ def test_a_degree_of_latitude_is_111_km() -> None:
     latitude, longitude = topology.geographic(np.array([0.0]), np.array([111_319.49]))
     assert latitude[0] == pytest.approx(topology.REFERENCE[0] + 1.0, abs=1e-6)
     assert longitude[0] == topology.REFERENCE[1]
+
+
+@given(st.floats(-20_000.0, 20_000.0), st.floats(-20_000.0, 20_000.0))
+@settings(deadline=None)
+def test_the_plane_and_the_globe_are_each_others_inverse(east: float, north: float) -> None:
+    back = topology.plane(*topology.geographic(np.array([east]), np.array([north])))
+    assert back[0][0] == pytest.approx(east, abs=1e-6)
+    assert back[1][0] == pytest.approx(north, abs=1e-6)

@@ -15,7 +15,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import python_values_to_proto_values
 from feast.types import FeastType
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stores.encode import encode_times, encode_values, entity_keys, field_hash, value_texts
@@ -67,6 +67,7 @@ def by_feast(cells: pa.Array, kind: FeastType) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", KINDS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_values_equal_feasts(name: str, data: st.DataObject) -> None:
     kind, held, values = KINDS[name]
@@ -103,6 +104,7 @@ def test_what_does_not_fit_is_refused(cells: pa.Array, kind: FeastType) -> None:
         encode_values(cells, kind)
 
 
+@settings(deadline=None)
 @given(us=st.lists(st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)))
 @example(us=[0, -1, 1, -1_000_000, 1_000_000])
 def test_times_equal_protobufs(us: list[int]) -> None:
@@ -119,6 +121,7 @@ KEY_KINDS: dict[str, tuple[FeastType, pa.DataType, st.SearchStrategy[Any]]] = {
 } | {"int64 from int32": (types.Int64, pa.int32(), INT32)}
 
 
+@settings(deadline=None)
 @given(data=st.data(), project=st.none() | st.text(min_size=1))
 def test_keys_equal_feasts(data: st.DataObject, project: str | None) -> None:
     names = data.draw(st.lists(st.text(min_size=1), max_size=4, unique=True))
@@ -158,12 +161,14 @@ def test_a_wrong_key_is_refused(cells: pa.Array, kind: FeastType, message: str) 
         entity_keys(pa.table({"k": cells}), ["k"], [kind], None)
 
 
+@settings(deadline=None)
 @given(view=st.text(), feature=st.text())
 def test_field_hashes_equal_feasts(view: str, feature: str) -> None:
     assert field_hash(view, feature) == _mmh3(f"{view}:{feature}")
 
 
 @pytest.mark.parametrize("name", KINDS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_words_equal_feasts(name: str, data: st.DataObject) -> None:
     kind, held, values = KINDS[name]

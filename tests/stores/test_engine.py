@@ -1,5 +1,6 @@
 """What the bulk engine leaves in both online stores."""
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 import redis
+import yaml
+from click.testing import CliRunner
 from feast import BatchFeatureView, FeatureStore, Field, FileSource
+from feast.cli.cli import cli
 from feast.types import Int64
 
 from stores.arrival import Watermark, read_watermark
@@ -308,3 +312,42 @@ def test_another_offline_store_feeds_the_engine(
     assert store.get_online_features(["ratings:stars"], [{"driver_id": 3}]).to_dict()["stars"] == [
         0.3
     ]
+
+
+REPOSITORY = """
+from pathlib import Path
+
+from tests.stores.fillable import DRIVER, ZONE, views
+
+trips, visits, fleet, ratings = views(Path(__file__).parent)
+driver, zone = DRIVER, ZONE
+"""
+
+
+def test_the_commands_of_feast_work_unchanged(
+    online_store: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sources(tmp_path)
+    (tmp_path / "definitions.py").write_text(REPOSITORY, encoding="utf-8")
+    profile = {
+        "project": "rides",
+        "provider": "local",
+        "registry": "registry.db",
+        "offline_store": {"type": "stores.asof.AsofOfflineStore"},
+        "online_store": online_store,
+        "batch_engine": {"type": "stores.engine.BulkComputeEngine"},
+        "entity_key_serialization_version": 3,
+    }
+    (tmp_path / "feature_store.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for command in (
+        ["apply"],
+        ["materialize", "2025-12-31T00:00:00", "2026-01-01T12:30:00"],
+        ["materialize-incremental", "2026-01-02T00:00:00"],
+    ):
+        done = CliRunner().invoke(cli, ["-c", str(tmp_path), *command])
+        assert done.exit_code == 0, (done.output, done.exception)
+        sys.modules.pop("definitions", None)
+    store = FeatureStore(repo_path=str(tmp_path))
+    assert counts(store, 0, 129) == [100, 229]
+    store.teardown()  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """Laws of writing Arrow rows, on both online stores, each on the real thing."""
 
 import asyncio
+import copy
 import itertools
 import json
 import random
@@ -87,6 +88,20 @@ def test_no_chunk_is_lost_and_a_rerun_writes_nothing(store: FeatureStore) -> Non
     assert put(store, rows) == 0
 
 
+def test_a_feature_that_came_to_the_view_is_filled(store: FeatureStore) -> None:
+    rows = rows_of((1, 7, NOON, NOON), (2, 8, NOON + SECOND, NOON))
+    view = store.get_feature_view("trips")
+    narrow = copy.copy(view)
+    narrow.features = [feature for feature in view.features if feature.name != "count"]
+    assert put(store, rows, narrow) == 2
+    assert counts(store, 1, 2) == [None, None]
+    older = rows_of((1, 70, NOON - SECOND, NOON))
+    assert put(store, older, view) == 0
+    assert put(store, rows, view) == 2
+    assert counts(store, 1, 2) == [7, 8]
+    assert put(store, rows, view) == 0
+
+
 def test_no_slice_is_lost(store: FeatureStore) -> None:
     rows = rows_of(*((n, n, NOON, NOON) for n in range(23_000)))
     assert put(store, rows) == 23_000
@@ -128,7 +143,9 @@ MOMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     histories=st.lists(
         st.lists(st.tuples(MOMENTS, st.none() | MOMENTS), min_size=4, max_size=4),

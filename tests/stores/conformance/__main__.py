@@ -22,7 +22,7 @@ from tests.stores.conformance.report import DOCUMENT, RESULT, SEEN, page
 from tests.stores.conformance.stores import STOCK, STORES, harness, redis_server
 
 ROOT = Path(__file__).parents[3]
-CASE_S = 120
+CASE_S = 300
 GIGABYTES = 6
 
 

@@ -5,7 +5,6 @@ import io
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,7 @@ from tests.stores.conformance.world import (
 )  # fmt: skip
 
 OURS = {"type": "stores.asof.AsofOfflineStore"}
-BATCH_ENGINE = (
-    {"type": "stores.engine.BulkComputeEngine"}
-    if find_spec("stores.engine")
-    else {"type": "local", "backend": "polars"}
-)
-LATEST = {"pull_latest_features": True}
+BATCH_ENGINE = {"type": "stores.engine.BulkComputeEngine"}
 
 
 class Harness:
@@ -120,7 +114,6 @@ class Harness:
                     "offline_store": self.offline,
                     "online_store": self._online_store(folder),
                     "batch_engine": BATCH_ENGINE,
-                    "materialization": LATEST,
                     "entity_key_serialization_version": 3,
                     "repo_path": folder,
                 }

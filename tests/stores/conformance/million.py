@@ -1,4 +1,4 @@
-"""Case 39 in a process of its own: `python -m tests.stores.conformance.million STORE GIGABYTES`."""
+"""Case 39 in a process of its own: `... conformance.million STORE GIGABYTES SECONDS`."""
 
 import json
 import resource
@@ -18,8 +18,9 @@ KEYS, HISTORY, ENTITY_ROWS = 1_000, 1_000, 1_000_000
 STEP_US = 60_000_000  # each key has a row a minute
 
 
-def main(store: str, limit_gb: float) -> None:
-    """Prints {wrong, peak_gb}; memory beyond twice the limit is refused to this process."""
+def main(store: str, limit_gb: float, processor_s: int) -> None:
+    """Prints {wrong, peak_gb}; ends at twice the memory, and where the processor seconds are over."""
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_s, processor_s))
     most = int(2 * limit_gb * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (most, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     start = int(NOON.timestamp() * 1e6)
@@ -56,4 +57,4 @@ def main(store: str, limit_gb: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
