@@ -1,0 +1,4 @@
+"""Rows on their way: the entries of a Redis stream, who writes and who reads them.
+
+May import redis, orjson, schemas.
+"""
