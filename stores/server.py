@@ -55,6 +55,9 @@ def main(
     place = {"repo": str(repo), "profile_file": profile_file, "workers": workers}
     settings = asdict(limits) | place
     os.environ[SETTINGS] = json.dumps(settings)
+    typer.echo(
+        f"POST http://{host}:{port}/get-online-features; also /health and /metrics; Ctrl-C ends"
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn's own, orderly end
     with tempfile.TemporaryDirectory(prefix="feature_server_") as counts:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # where workers count together
