@@ -47,10 +47,10 @@ def join_view(
     rows = _renamed(config, view, join_keys, keys, wanted)
     asks = _asks(view, entities, time, dict(zip(join_keys, keys, strict=True)))
     asks, rows = _of_one_type(view, asks, rows, time, dict(zip(keys, join_keys, strict=True)))
-    rows = _in_reach(rows, asks, keys, time, view.ttl)
+    reach = _in_reach(rows, asks, keys, time, view.ttl)
     columns = {f"__value_{n}": f"{name}__{n}" if full_feature_names else n for n in wanted}
     best: pl.DataFrame | None = None
-    for batch in _batches(rows, asks, len(columns), memory_limit):
+    for batch in _batches(reach, rows, asks, len(columns), memory_limit):
         alone = best is None and batch.alone
         found = point_in_time(
             asks, batch.rows, keys, time, view.ttl,
@@ -182,8 +182,13 @@ class _Batch:
 
 
 def _batches(
-    rows: pl.LazyFrame, asks: pl.DataFrame, columns: int, memory_limit: int | None
+    rows: pl.LazyFrame,
+    source: pl.LazyFrame,
+    asks: pl.DataFrame,
+    columns: int,
+    memory_limit: int | None,
 ) -> Iterator[_Batch]:
+    """The rows in reach; those of the whole source are counted first, as its footers hold that count."""
     sample = rows.head(_SAMPLE).collect(engine="streaming")
     if len(sample) < _SAMPLE:
         yield _Batch(sample, alone=True)
@@ -195,12 +200,17 @@ def _batches(
         else memory_limit - psutil.Process().memory_info().rss
     )
     room = free - len(asks) * (_ASK_BYTES + 3 * 9 * columns)
-    if rows.select(pl.len()).collect(engine="streaming").item() * (a_row + _KERNEL_BYTES) <= room:
+    if _fits(source, a_row, room) or _fits(rows, a_row, room):
         yield _Batch(rows.collect(engine="streaming"), alone=True)
         return
     fitting = int(room / (2 * a_row + _KERNEL_BYTES))  # the next batch is read meanwhile
     for batch in rows.collect_batches(chunk_size=max(fitting, _LEAST_BATCH), maintain_order=True):
         yield _Batch(batch, alone=False)
+
+
+def _fits(rows: pl.LazyFrame, a_row: float, room: float) -> bool:
+    count = rows.select(pl.len()).collect(engine="streaming").item()
+    return bool(count * (a_row + _KERNEL_BYTES) <= room)
 
 
 def _newer(best: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:

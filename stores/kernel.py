@@ -145,7 +145,7 @@ class _Rows:
 def _newest(asks: _Asks, rows: _Rows, base: int, span: int, ttl: int | None) -> Ints:
     """Place of the newest known row within the ttl of each ask, -1 for none."""
     start = asks.code * span
-    value, order = _sorted(rows.code * span + (rows.event - base))
+    value, order = _sorted(_one_integer(rows.code, rows.event, base, span))
     order = _ties_by_created(value, order, rows.created)
     asked = start + np.clip(asks.time - base, -1, span - 1)
     if rows.known is rows.event:
@@ -153,7 +153,7 @@ def _newest(asks: _Asks, rows: _Rows, base: int, span: int, ttl: int | None) -> 
     else:
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
-        known, by_known = _sorted(rows.code * span + (rows.known - base))
+        known, by_known = _sorted(_one_integer(rows.code, rows.known, base, span))
         best = np.maximum.accumulate(rank[by_known])
         at = _last_at_or_before(known, asked)
         newest = np.where(at >= 0, best[at], -1)
@@ -161,10 +161,17 @@ def _newest(asks: _Asks, rows: _Rows, base: int, span: int, ttl: int | None) -> 
     return np.where((newest >= 0) & (value[newest] >= oldest), rows.place[order[newest]], -1)
 
 
+def _one_integer(code: Ints, time: Ints, base: int, span: int) -> Ints:
+    values = code * span
+    values += time
+    values -= base
+    return values
+
+
 def _sorted(values: Ints) -> tuple[Ints, Ints]:
-    """The values in order, and where each came from; equal ones stay in order."""
+    """The values in order, and where each came from; equal ones in any order."""
     frame = pl.DataFrame({"value": values}).with_row_index(_ROW)
-    ordered = frame.sort("value", maintain_order=True)
+    ordered = frame.sort("value")
     return ordered["value"].to_numpy(), ordered[_ROW].to_numpy()
 
 
