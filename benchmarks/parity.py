@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.parity_probes import instants, make_probes, make_views
+from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
 from tests.stores.conformance.harness import (
     Harness,
@@ -31,7 +32,7 @@ from tests.stores.conformance.harness import (
     quiet,
     read_online,
 )  # fmt: skip
-from tests.stores.conformance.stores import harness, redis_server
+from tests.stores.conformance.stores import harness
 from tests.stores.conformance.world import View, expected, references
 
 Probe = dict[str, Any]

