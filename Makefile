@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: bench-feature-server bench-fuzz bench-materialize bench-online bench-pipeline bench-pit \
-  bench-plausibility bench-simulator bench-stream catalog check cleanup conformance feature-server help lint online \
+  bench-plausibility bench-simulator bench-stream catalog check cleanup conformance feature-server help lint nef online \
   parity plan redis reproduce run setup stock stream test ui
 
 help: ## show this help
@@ -36,6 +36,9 @@ cleanup: setup ## count expired and orphaned online values; APPLY=--apply remove
 feature-server: setup ## online features over HTTP, for Feast's own clients; PROFILE=
 	@python -m stores.server --repo feature_repo --profile-file \
 	  $(if $(filter redis,$(PROFILE)),redis.yaml,feature_store.yaml)
+
+nef: setup ## a simulated network's exposure function (3GPP TS 29.122) on loopback
+	@python -m nef.server
 
 stream: setup ## rows of a Redis stream to features, online and offline
 	@python -m pipelines.stream
