@@ -155,11 +155,13 @@ def city_scenario(ues: int, sites: int, seed: int, inter_site_m: float = 500.0) 
             )
         ],
         ues=[
-            Ue(
-                supi=f"00101{number + 1:010d}", name=f"UE {number + 1}",
-                ipv4=f"10.{number // 65025}.{number // 255 % 255}.{number % 255 + 1}",
-                external_id=f"ue{number + 1}@example.com", five_qi=traffic[number],
-                mobility=mobility.KINDS[kinds[number]], moving=True,
+            Ue.model_validate(
+                {
+                    "supi": f"00101{number + 1:010d}", "name": f"UE {number + 1}",
+                    "ipv4": f"10.{number // 65025}.{number // 255 % 255}.{number % 255 + 1}",
+                    "external_id": f"ue{number + 1}@example.com", "five_qi": traffic[number],
+                    "mobility": mobility.KINDS[kinds[number]], "moving": True,
+                }
             )
             for number in range(ues)
         ],

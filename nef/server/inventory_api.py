@@ -10,7 +10,12 @@ from nef.server import database, inventory
 from nef.server.inventory import MOST, Managed, Scenario, Supi
 from nef.server.login import nef_of, user
 from nef.server.problems import (
-    Problem, body_of, gives, problem_responses, takes, unknown,
+    Problem,
+    body_of,
+    gives,
+    problem_responses,
+    takes,
+    unknown,
 )  # fmt: skip
 from nef.server.state import KINDS, Nef, finite, replace_inventory
 from nef.server.world import scenario_now

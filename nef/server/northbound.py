@@ -9,7 +9,15 @@ from nef.server import qos_session, ue_watch
 from nef.server.callbacks import url_fault
 from nef.server.login import nef_of, user
 from nef.server.problems import (
-    MERGE_PATCH, Problem, any_body, body_of, checked, gives, problem_responses, takes, unknown,
+    MERGE_PATCH,
+    Problem,
+    any_body,
+    body_of,
+    checked,
+    gives,
+    problem_responses,
+    takes,
+    unknown,
 )  # fmt: skip
 from nef.server.state import Api, Nef, Subscribed
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription as Session

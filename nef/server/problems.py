@@ -135,7 +135,8 @@ def install(app: FastAPI, kinds: Sequence[type[BaseModel]]) -> None:
         if app.openapi_schema is None:
             made = plain()
             parts = made.setdefault("components", {}).setdefault("schemas", {})
-            for kind in (*kinds, ProblemDetails):
+            shown: list[type[BaseModel]] = [*kinds, ProblemDetails]
+            for kind in shown:
                 schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
                 parts.update(schema.pop("$defs", {}))
                 parts[kind.__name__] = schema

@@ -12,13 +12,19 @@ from nef.server.world import Sample
 from nef.simulator.services import MEASURABLE_LOSS
 from schemas.five_qi import DEFAULT_FIVE_QI, FIVE_QIS
 from schemas.nef.as_session_with_qos import (
-    AsSessionWithQoSSubscription, PdvMonitoringReport, QosMonitoringInformation,
-    QosMonitoringReport, UserPlaneEventReport,
+    AsSessionWithQoSSubscription,
+    PdvMonitoringReport,
+    QosMonitoringInformation,
+    QosMonitoringReport,
+    UserPlaneEventReport,
 )  # fmt: skip
 from schemas.nef.common import AccumulatedUsage
 from schemas.service_class import SERVICE_CLASSES
 from schemas.units import (
-    bit_rate_of_mbps, mbps_of_bit_rate, ratio_of_error_rate, ratio_of_reliability,
+    bit_rate_of_mbps,
+    mbps_of_bit_rate,
+    ratio_of_error_rate,
+    ratio_of_reliability,
 )  # fmt: skip
 
 WINDOW_S = 3  # over which a target is judged

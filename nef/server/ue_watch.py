@@ -5,7 +5,9 @@ from datetime import datetime
 
 from nef.server.world import Sample
 from schemas.nef.monitoring_event import (
-    LocationInfo, MonitoringEventReport, MonitoringEventSubscription,
+    LocationInfo,
+    MonitoringEventReport,
+    MonitoringEventSubscription,
 )  # fmt: skip
 
 KNOWN = ("LOCATION_REPORTING", "LOSS_OF_CONNECTIVITY", "UE_REACHABILITY")

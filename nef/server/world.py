@@ -11,11 +11,20 @@ import numpy.typing as npt
 
 from nef.server.inventory import Path, Scenario, Ue, drawn_place
 from nef.simulator import (
-    chance, handover, load, mobility, network, pathloss, radio, services, topology,
+    chance,
+    handover,
+    load,
+    mobility,
+    network,
+    pathloss,
+    radio,
+    services,
+    topology,
 )  # fmt: skip
 from nef.simulator.fields import Fields, gaussian_fields, site_correlated
 from nef.simulator.params import MobilityMix, SimulatorParams
 from nef.simulator.tables import UE_POWER_DBM
+from schemas.five_qi import FIVE_QIS
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,6 +70,12 @@ class World:
     index: dict[str, int] = field(default_factory=dict)
     samples: dict[str, Sample] = field(default_factory=dict)
     handovers: int = 0
+    state: network.State = field(init=False, repr=False)
+    rule: handover.A3 = field(init=False, repr=False)
+    holds: Ints = field(init=False, repr=False)
+    asking: services.Asking = field(init=False, repr=False)
+    along: dict[str, float] = field(init=False, repr=False)
+    _middle: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Draws the ground and puts everybody in place."""
@@ -188,7 +203,7 @@ class World:
                 )
         self._middle = self.centre
         self.walkers = walkers
-        along = {} if old is None else self.along
+        along: dict[str, float] = {} if old is None else self.along
         self.along = {name: along.get(name, 0.0) for name in self.index}
         self.paths = {path.path_id: _way(path) for path in self.scenario.paths}
         self.moves = np.array([ue.moving for ue in ues], dtype=np.bool_)
@@ -381,8 +396,6 @@ def nothing(second: int, offered_mbps: float = 0.0) -> Sample:
 
 def nearest_profile(five_qi: int) -> int:
     """The 5QI among the simulator's applications that is treated most alike."""
-    from schemas.five_qi import FIVE_QIS
-
     if five_qi in PROFILE_OF_5QI:
         return five_qi
     asked = FIVE_QIS[five_qi]
