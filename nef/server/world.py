@@ -9,29 +9,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nef.server.inventory import Path, Scenario, Ue, drawn_place
+from nef.server.ground import (
+    PROFILE_OF_5QI,
+    Ground,
+    along,
+    coupling_db,
+    nearest_profile,
+    plane,
+    uplink,
+    way,
+)
+from nef.server.inventory import Scenario, Ue, drawn_place
 from nef.simulator import (
     chance,
     handover,
     load,
     mobility,
     network,
-    pathloss,
     radio,
     services,
     topology,
 )  # fmt: skip
-from nef.simulator.fields import Fields, gaussian_fields, site_correlated
 from nef.simulator.params import MobilityMix, SimulatorParams
-from nef.simulator.tables import UE_POWER_DBM
-from schemas.five_qi import FIVE_QIS
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-EXTENT_M = 2500.0
 HOLD_S = 10  # event A3 leaves a UE alone so long after somebody else's decision
-PROFILE_OF_5QI = {profile.five_qi: number for number, profile in enumerate(services.PROFILES)}
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,7 @@ class World:
     def __post_init__(self) -> None:
         """Draws the ground and puts everybody in place."""
         self.random = np.random.default_rng(self.params.seed)
-        self._ground: dict[str, tuple[Fields, Fields]] = {}
-        self._common = self._drawn("common", 1, pathloss.DECORRELATION_M[self.params.scenario])
+        self.ground = Ground(self.params)
         self.overrides: dict[str, int] = {}
         self.walkers: mobility.Walkers | None = None
         self.measured: Array = np.zeros((0, 0))
@@ -89,11 +92,6 @@ class World:
         self.given: network.Given | None = None
         self.names: list[str] = []
         self._build(None)
-
-    def _drawn(self, name: str, count: int, decorrelation_m: float) -> Fields:
-        key = int.from_bytes(name.encode()[:15], "big")
-        random = np.random.default_rng((self.params.seed, key, int(decorrelation_m)))
-        return gaussian_fields(count, decorrelation_m, EXTENT_M, random)
 
     def change(self, scenario: Scenario) -> None:
         """Takes a new scenario; UEs whose cells are still there keep their place and state."""
@@ -105,16 +103,12 @@ class World:
         gnbs, cells, ues = new.gnbs, new.cells, new.ues
         sites = np.zeros((len(gnbs), 2))
         for row, gnb in enumerate(gnbs):
-            sites[row] = _plane(gnb.latitude, gnb.longitude)
+            sites[row] = plane(gnb.latitude, gnb.longitude)
         number = {gnb.gnb_id: row for row, gnb in enumerate(gnbs)}
         place = np.array([number[cell.gnb_id] for cell in cells], dtype=np.int64)
         azimuth = np.array([cell.azimuth_deg for cell in cells], dtype=np.float64)
         self.plan = topology.Topology(sites, place, azimuth, tuple(c.cell_id for c in cells))
-        for gnb in gnbs:
-            if gnb.gnb_id not in self._ground:
-                decorrelation = pathloss.DECORRELATION_M[self.params.scenario]
-                shadow = self._drawn(gnb.gnb_id, 1, decorrelation)
-                self._ground[gnb.gnb_id] = shadow, self._drawn(gnb.gnb_id + "s", 1, 50.0)
+        self.ground.keep({gnb.gnb_id for gnb in gnbs})
         spread = np.hypot(*(sites - sites.mean(axis=0)).T).max() if len(gnbs) else 0.0
         self.radius_m = float(spread) + 0.35 * self.params.inter_site_m
         self.centre = sites.mean(axis=0) if len(gnbs) else np.zeros(2)
@@ -149,7 +143,6 @@ class World:
             rule.serving[kept] = self.rule.serving[rows[kept]]
         self.rule = replace(rule, held=held)
         holds = np.full(len(ues), -1, dtype=np.int64)
-        typical = np.zeros(len(ues))
         if old is not None and (rows >= 0).any():
             holds[rows >= 0] = self.holds[rows[rows >= 0]]
         self.holds = holds
@@ -159,10 +152,8 @@ class World:
         self.senders = network.Senders.of(np.zeros(len(ues), dtype=np.int64), self.profile)
         asking = services.Asking.fresh(self.profile, np.random.default_rng((self.params.seed, 8)))
         if old is not None and len(ues):
-            typical = asking.typical_mbps
-            again = rows >= 0
-            same = again & (self._asking_profile(rows) == self.profile)
-            typical[same] = self.asking.typical_mbps[rows[same]]
+            same = (rows >= 0) & (self._asking_profile(rows) == self.profile)
+            asking.typical_mbps[same] = self.asking.typical_mbps[rows[same]]
             asking.next += self.second
         self.asking = asking
         self.targets = np.full(len(ues), handover.STAY)
@@ -199,13 +190,13 @@ class World:
                 walkers.place[row] = (
                     drawn_place(ue, self.params.seed, self.radius_m)
                     if ue.latitude is None or ue.longitude is None
-                    else _plane(ue.latitude, ue.longitude) - self.centre
+                    else plane(ue.latitude, ue.longitude) - self.centre
                 )
         self._middle = self.centre
         self.walkers = walkers
-        along: dict[str, float] = {} if old is None else self.along
-        self.along = {name: along.get(name, 0.0) for name in self.index}
-        self.paths = {path.path_id: _way(path) for path in self.scenario.paths}
+        before_m: dict[str, float] = {} if old is None else self.along
+        self.along = {name: before_m.get(name, 0.0) for name in self.index}
+        self.paths = {path.path_id: way(path) for path in self.scenario.paths}
         self.moves = np.array([ue.moving for ue in ues], dtype=np.bool_)
 
     def override(self, supi: str, five_qi: int | None) -> None:
@@ -241,7 +232,7 @@ class World:
                 if self.moves[row]:
                     self.along[ue.supi] += ue.speed_mps
                     speed[row] = ue.speed_mps
-                where = _at(self.paths[ue.path_id], self.along[ue.supi]) - self.centre
+                where = along(self.paths[ue.path_id], self.along[ue.supi]) - self.centre
                 walkers.place[row] = where
                 place[1][row], place[0][row] = where
         return mobility.Tracks(
@@ -251,7 +242,8 @@ class World:
 
     def air(self, tracks: mobility.Tracks) -> radio.Air:
         """What every UE receives of every cell."""
-        coupling = _coupling_db(self, tracks.east_m[0], tracks.north_m[0])
+        gnbs = [gnb.gnb_id for gnb in self.scenario.gnbs]
+        coupling = coupling_db(self.ground, self.plan, gnbs, tracks.east_m[0], tracks.north_m[0])
         mean = radio.CELL_POWER_DBM - 10.0 * np.log10(12.0 * self.prbs) + coupling
         speed = tracks.speed_mps[0][:, None]
         keep, spread = np.exp(-(0.15 + speed / 2.0)), 1.0 + 2.0 * np.exp(-speed / 3.0)
@@ -313,7 +305,7 @@ class World:
         self.handovers += sum(len(e[2]) for e in attached.events if e[1] == "nr_handover")
 
     def _write(self, tick: int, given: network.Given) -> None:
-        up, up_delay = uplink(self, given)
+        up, up_delay = uplink(given, self.profile, self.prbs, self.random)
         ids, gnbs = self.plan.cell_ids, self.scenario.cells
         for row, name in enumerate(self.names):
             cell = int(given.serving[row])
@@ -392,75 +384,6 @@ def nothing(second: int, offered_mbps: float = 0.0) -> Sample:
     return Sample(
         second, None, None, None, None, None, None, 0.0, 0.0, offered_mbps, None, None, None, 1.0
     )
-
-
-def nearest_profile(five_qi: int) -> int:
-    """The 5QI among the simulator's applications that is treated most alike."""
-    if five_qi in PROFILE_OF_5QI:
-        return five_qi
-    asked = FIVE_QIS[five_qi]
-
-    def distance(known: int) -> tuple[bool, float]:
-        row = FIVE_QIS[known]
-        budgets = np.log(row.packet_delay_budget_ms / asked.packet_delay_budget_ms)
-        return row.resource_type != asked.resource_type, abs(float(budgets))
-
-    return min(PROFILE_OF_5QI, key=distance)
-
-
-def uplink(world: World, given: network.Given) -> tuple[Array, Array]:
-    """Mbps and one-way ms of each UE's uplink, which its own power limits; NaN without a cell."""
-    element = radio.CELL_POWER_DBM - 10.0 * np.log10(12.0 * world.prbs)
-    level = UE_POWER_DBM - 10.0 * np.log10(12.0 * world.prbs / 4.0) + given.rsrp_dbm - element
-    sinr = np.minimum(level - 10.0 * np.log10(radio.noise_mw()) - 6.0, 25.0)
-    most = radio.EFFICIENCY[radio.cqi_of(sinr)] * world.prbs / 4.0 * radio.PRB_HZ / 1e6
-    most = most * 0.25 * radio.USER_SHARE
-    rate = np.minimum(services.column("uplink_ratio")[world.profile] * given.downlink_mbps, most)
-    blocks = 0.08 + 0.6 / (1.0 + np.exp((sinr + 2.0) / 1.5))
-    delay = services.column("core_ms")[world.profile] + 5.0 + 4.0 * blocks / (1.0 - blocks)
-    noise = np.exp(world.random.normal(0.0, 0.15, delay.size))
-    served = given.serving != handover.NOBODY
-    return np.where(served, rate, 0.0), np.where(served, delay * noise, np.nan)
-
-
-def _coupling_db(world: World, east_m: Array, north_m: Array) -> Array:
-    """(ues, cells) antenna gain less path loss and shadowing, as `radio.coupling_db` has it."""
-    plan, scenario, carrier = world.plan, world.params.scenario, world.params.carrier_ghz
-    grounds = [world._ground[gnb.gnb_id] for gnb in world.scenario.gnbs]
-    parts = [one[0].at(east_m, north_m) for one in grounds] + [world._common.at(east_m, north_m)]
-    shadows = np.concatenate(parts, axis=-1)
-    sights = np.concatenate([one[1].at(east_m, north_m) for one in grounds], axis=-1)
-    east, north = east_m[:, None] - plan.sites[:, 0], north_m[:, None] - plan.sites[:, 1]
-    ground = np.hypot(east, north)
-    sight = pathloss.los_softness(ground, sights, carrier, scenario)
-    loss = sight * pathloss.los_path_loss_db(ground, carrier, scenario)
-    loss += (1.0 - sight) * pathloss.nlos_path_loss_db(ground, carrier, scenario)
-    sigma = sight * pathloss.SHADOW_LOS_DB[scenario]
-    sigma += (1.0 - sight) * pathloss.SHADOW_NLOS_DB[scenario]
-    loss += sigma * site_correlated(shadows)
-    bearing = np.degrees(np.arctan2(east, north))[:, plan.cell_site]
-    height = pathloss.BS_HEIGHT_M[scenario] - pathloss.UE_HEIGHT_M
-    below = np.degrees(np.arctan2(height, ground))[:, plan.cell_site]
-    gain = topology.antenna_gain_db(bearing - plan.azimuth_deg, below)
-    return np.asarray(gain - loss[:, plan.cell_site])
-
-
-def _plane(latitude: float, longitude: float) -> Array:
-    east, north = topology.plane(np.array([latitude]), np.array([longitude]))
-    return np.array([east[0], north[0]])
-
-
-def _way(path: Path) -> Array:
-    """(points + 1, 3) m along the way, east, north."""
-    places = np.array([_plane(point.latitude, point.longitude) for point in path.points])
-    places = np.vstack([places, places[:1]])
-    steps = np.hypot(*np.diff(places, axis=0).T)
-    return np.column_stack([np.concatenate([[0.0], np.cumsum(steps)]), places])
-
-
-def _at(way: Array, along_m: float) -> Array:
-    where = along_m % way[-1, 0] if way[-1, 0] > 0 else 0.0
-    return np.array([np.interp(where, way[:, 0], way[:, axis]) for axis in (1, 2)])
 
 
 def scenario_now(world: World) -> Scenario:
