@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
+from nef.server import database
 from nef.server.app import create_app
 from nef.server.settings import read_settings
 from schemas.errors import QosError
@@ -35,6 +36,7 @@ def serve(
         raise QosError(
             f"host: {settings.host!r} is no loopback address; it needs NEF_SERVER_PROFILE=production"
         )
+    database.connect(settings.database_url.get_secret_value()).dispose()
     uvicorn.run(
         create_app(settings), host=settings.host, port=settings.port, log_level="warning",
         access_log=False, server_header=False, limit_concurrency=512, h11_max_incomplete_event_size=65536,

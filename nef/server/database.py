@@ -49,8 +49,8 @@ def connect(url: str) -> sa.Engine:
         engine = sa.create_engine(parsed, **options)
         _META.create_all(engine)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-        kind = type(error).__name__
-        raise QosError(f"NEF_SERVER_DATABASE_URL: no database can be used: {kind}") from None
+        told = str(error) if isinstance(error, ImportError) else type(error).__name__
+        raise QosError(f"NEF_SERVER_DATABASE_URL: no database can be used: {told}") from None
     return engine
 
 

@@ -1,5 +1,6 @@
 """A NEF server over real HTTP with a sink for its notifications."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -76,11 +77,13 @@ class Sink:
     got: list[dict[str, Any]] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
     status: int = 204
+    slow_s: float = 0.0
     url: str = ""
 
     async def callback(self, request: Request) -> Response:
         self.got.append(json.loads(await request.body()))
         self.at.append(time.monotonic())
+        await asyncio.sleep(self.slow_s)
         return Response(status_code=self.status)
 
     def events(self) -> list[str]:

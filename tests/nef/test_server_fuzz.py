@@ -1,6 +1,7 @@
 """Whatever is sent: no crash, no 5xx, and a refusal that is a problem with its reason."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,7 +99,5 @@ def test_a_strange_host_header(server: Server, host: str) -> None:
 
 def test_the_clock_still_runs(server: Server) -> None:
     before = server.nef.world.second
-    import time
-
     time.sleep(0.3)
     assert server.nef.world.second > before
