@@ -7,7 +7,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from nef.simulator import city, mobility, services, topology
-from nef.simulator.params import SimulatorParams
 from schemas.nef.wire import Int, Ipv4Addr, Ipv6Addr, MacAddr48
 
 GnbId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{6}$")]
@@ -135,7 +134,7 @@ class Scenario(Managed):
 
 def city_scenario(ues: int, sites: int, seed: int, inter_site_m: float = 500.0) -> Scenario:
     """A simulated city: hexagonal sites of three sectors, UEs of the simulator's mixes, all moving."""
-    params = SimulatorParams(seed=seed, ues=ues, sites=sites, inter_site_m=inter_site_m)
+    params = city.city_params(ues, sites, 60, seed=seed, inter_site_m=inter_site_m)
     plan = topology.hexagonal(sites, inter_site_m)
     latitude, longitude = topology.geographic(plan.sites[:, 0], plan.sites[:, 1])
     random = np.random.default_rng((seed, 1))

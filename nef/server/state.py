@@ -17,7 +17,7 @@ from nef.server.inventory import Cell, Gnb, Path, Scenario, Ue, city_scenario
 from nef.server.metrics import Metrics
 from nef.server.settings import ServerSettings
 from nef.server.world import World
-from nef.simulator.params import SimulatorParams
+from nef.simulator.city import city_params
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription, UserPlaneNotificationData
 from schemas.nef.monitoring_event import MonitoringEventSubscription, MonitoringNotification
 
@@ -67,8 +67,8 @@ class Nef:
     def opened(cls, settings: ServerSettings, engine: sa.Engine) -> "Nef":
         """From what the database has, or a fresh city."""
         started = datetime.now(UTC).replace(microsecond=0)
-        params = SimulatorParams(
-            seed=settings.seed, sites=settings.sites, ues=max(settings.ues, 1), start=started
+        params = city_params(
+            max(settings.ues, 1), settings.sites, 60, seed=settings.seed, start=started
         )
         kept = {kind: list(database.documents(engine, kind).values()) for kind in KINDS}
         if any(kept.values()):

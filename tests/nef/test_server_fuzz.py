@@ -14,7 +14,7 @@ from schemas.nef.common import ProblemDetails
 from schemas.nef.monitoring_event import MonitoringEventSubscription
 from tests.nef.server_kit import MONITORING, QOS, Server, nef_server, qos
 
-NASTY = st.sampled_from(
+NASTY: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 2**70, 1e308, "", "null", "\x00", "9" * 5000, "∞", [], {}, [[]], "10.0.0.1",
      "http://[::1", "http://a b/", "http://xn--/", "PERIODIC", 9, "9", {"a": {"b": [1, None]}}]
 )  # fmt: skip

@@ -134,7 +134,7 @@ def test_the_fallback_moves_whom_a3_moves() -> None:
         def apart() -> str | None:
             heard = {c["cell_id"]: c["rsrp_dbm"] for c in world.cells_of(supi)}
             serving = world.samples[supi].cell_id
-            best = max(heard, key=lambda cell: heard[cell])
+            best: str = max(heard, key=lambda cell: heard[cell])
             if serving in heard and heard[best] > heard[serving] + 6.0:
                 return best
             weak = min(heard, key=lambda cell: heard[cell])

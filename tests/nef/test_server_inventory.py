@@ -107,9 +107,9 @@ def test_a_priority_flow_is_treated_better_than_it_was() -> None:
 def test_a_ue_on_a_path_is_where_its_speed_takes_it() -> None:
     corners = [(0.0, 0.0), (100.0, 0.0), (100.0, 100.0)]
     points = []
-    for east, north in corners:
-        latitude, longitude = topology.geographic(np.array([east]), np.array([north]))
-        points.append({"latitude": float(latitude[0]), "longitude": float(longitude[0])})
+    for corner in corners:
+        at = topology.geographic(np.array(corner[:1]), np.array(corner[1:]))
+        points.append({"latitude": float(at[0][0]), "longitude": float(at[1][0])})
     made = city_scenario(1, 3, 1).model_dump()
     made["paths"] = [{"path_id": "p", "points": points}]
     made["ues"][0] |= {"mobility": "path", "path_id": "p", "speed_mps": 10.0}
@@ -119,6 +119,12 @@ def test_a_ue_on_a_path_is_where_its_speed_takes_it() -> None:
     latitude, longitude, speed = here.place(UE)
     east, north = topology.plane(np.array([latitude]), np.array([longitude]))
     assert (east[0], north[0], speed) == pytest.approx((100.0, 50.0, 10.0), abs=1e-6)
+
+
+def test_a_city_may_be_as_large_as_is_allowed() -> None:
+    made = city_scenario(2000, 16, 1)
+    assert len(made.ues) == 2000 and made.faults() == []
+    assert len({ue.ipv4 for ue in made.ues}) == 2000
 
 
 def test_an_empty_network_lets_seconds_pass() -> None:
