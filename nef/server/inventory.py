@@ -27,10 +27,10 @@ MOST = {"gnbs": 64, "cells": 192, "ues": 2000, "paths": 256}
 
 
 class Managed(BaseModel):
-    """Unknown fields are refused: a misspelt one would do nothing."""
+    """Unknown fields are refused: a misspelt one would do nothing. So are texts that are numbers."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
     )
 
 

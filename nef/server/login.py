@@ -57,7 +57,17 @@ def _refused(error: str, told: str, status: int = 400) -> JSONResponse:
     return JSONResponse({"error": error, "error_description": told}, status)
 
 
-@router.post("/api/v1/login/access-token", openapi_extra=_BODY)
+_ERROR = {
+    "type": "object", "required": ["error"],
+    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+}  # fmt: skip
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": told, "content": {"application/json": {"schema": _ERROR}}}
+    for status, told in ((400, "Refused (RFC 6749, 5.2)"), (429, "Too many failed logins"))
+}
+
+
+@router.post("/api/v1/login/access-token", openapi_extra=_BODY, responses=_ERRORS)
 async def access_token(request: Request) -> JSONResponse:
     """A token for a password or a refresh token, and a new refresh token; 400 for a wrong one."""
     nef, failures = nef_of(request), request.app.state.failures

@@ -1,5 +1,6 @@
 """Errors as application/problem+json, request bodies, and what the OpenAPI says of both."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -109,6 +110,15 @@ def gives(kind: type[BaseModel], status: int = 200, many: bool = False) -> dict[
     }
 
 
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Those of all routes of a path."""
+    found: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", template), path):
+            found |= {name.upper() for name in operations}
+    return sorted(found)
+
+
 def install(app: FastAPI, kinds: Sequence[type[BaseModel]]) -> None:
     """Every error of an app becomes a problem; these messages come into its OpenAPI."""
 
@@ -116,10 +126,15 @@ def install(app: FastAPI, kinds: Sequence[type[BaseModel]]) -> None:
         assert isinstance(error, Problem)
         return error.response()
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        made = Problem(error.status_code, headers=dict(error.headers or {}))
-        return made.response()
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers = {"allow": ", ".join(_methods(app, request.url.path))}
+        told = (
+            f"{request.method} is not served here" if error.status_code == 405 else "nothing here"
+        )
+        return Problem(error.status_code, [("path", told)], headers=headers).response()
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

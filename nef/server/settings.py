@@ -39,7 +39,7 @@ class ServerSettings(BaseSettings):
     sites: int = Field(default=4, ge=1, le=64)
     speed: float = Field(default=1.0, ge=0, le=1000)
     network_handovers: bool = True
-    max_body_bytes: int = Field(default=1 << 20, ge=1024)
+    max_body_bytes: int = Field(default=4 << 20, ge=1024)
     max_subscriptions: int = Field(default=5000, ge=1)
     callback_hosts: tuple[str, ...] = ()
     callback_timeout_s: float = Field(default=3.0, gt=0, le=30)

@@ -60,7 +60,8 @@ class Server:
 @contextlib.contextmanager
 def nef_server(**changes: Any) -> Iterator[Server]:
     """A server with a database in memory, 20 simulated seconds a second."""
-    given = {"password": PASSWORD, "database_url": "sqlite://", "speed": 20.0, "ues": 8, "sites": 2}
+    given = {"password": PASSWORD, "database_url": "sqlite://", "speed": 20.0, "ues": 8, "sites": 2,
+             "max_body_bytes": 1 << 20}  # fmt: skip
     app = create_app(read_settings(**(given | changes)))
     with running(app) as url, httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
         form = {"grant_type": "password", "username": "admin", "password": PASSWORD}

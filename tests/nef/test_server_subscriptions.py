@@ -178,6 +178,7 @@ def test_other_media_long_bodies_and_methods_are_refused(server: Server) -> None
     parts = (b" " * 65536 for _ in range(40))  # chunked: says no length
     refused(server.client.post(QOS, content=parts, headers=json_type), 413)
     refused(server.client.delete(QOS), 405)
+    assert server.client.delete(QOS).headers["allow"] == "GET, POST"
     refused(server.client.get("/nowhere"), 404)
 
 
