@@ -1,0 +1,120 @@
+"""A NEF server over real HTTP with a sink for its notifications."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from nef.server.app import create_app
+from nef.server.settings import read_settings
+from nef.server.state import Nef
+
+PASSWORD = "a right password"
+QOS = "/nef/api/v1/3gpp-as-session-with-qos/v1/qos-platform/subscriptions"
+MONITORING = "/nef/api/v1/3gpp-monitoring-event/v1/qos-platform/subscriptions"
+
+
+@contextlib.contextmanager
+def running(app: ASGIApp) -> Iterator[str]:
+    """The base URL of an app that is served with its lifespan on a free port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+        assert not thread.is_alive()
+
+
+@dataclass
+class Server:
+    """url, a client that is logged in, the state behind it."""
+
+    url: str
+    client: httpx.Client
+    nef: Nef
+
+
+@contextlib.contextmanager
+def nef_server(**changes: Any) -> Iterator[Server]:
+    """A server with a database in memory, 20 simulated seconds a second."""
+    given = {"password": PASSWORD, "database_url": "sqlite://", "speed": 20.0, "ues": 8, "sites": 2,
+             "max_body_bytes": 1 << 20}  # fmt: skip
+    app = create_app(read_settings(**(given | changes)))
+    with running(app) as url, httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+        form = {"grant_type": "password", "username": "admin", "password": PASSWORD}
+        reply = client.post("/api/v1/login/access-token", data=form)
+        assert reply.status_code == 200, reply.text
+        client.headers["authorization"] = f"Bearer {reply.json()['access_token']}"
+        yield Server(url, client, app.state.nef)
+
+
+@dataclass
+class Sink:
+    """What arrived, and when; status: how it answers; slow_s: after how long."""
+
+    got: list[dict[str, Any]] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    status: int = 204
+    slow_s: float = 0.0
+    url: str = ""
+
+    async def callback(self, request: Request) -> Response:
+        self.got.append(json.loads(await request.body()))
+        self.at.append(time.monotonic())
+        await asyncio.sleep(self.slow_s)
+        return Response(status_code=self.status)
+
+    def events(self) -> list[str]:
+        return [one["event"] for each in self.got for one in each.get("eventReports", ())]
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/callback", self.callback, methods=["POST"])])
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[Sink]:
+    """A notification destination that keeps what comes."""
+    made = Sink()
+    with running(made.app()) as url:
+        made.url = f"{url}/callback"
+        yield made
+
+
+def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:
+    """Waits until something is true; fails after some seconds."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+    return value
+
+
+def qos(url: str, **changes: Any) -> dict[str, Any]:
+    """A subscription of the first UE with a report each simulated second."""
+    monitor = {"reqQosMonParams": ["DOWNLINK", "UPLINK", "ROUND_TRIP"], "repFreqs": ["PERIODIC"],
+               "repPeriod": 1}  # fmt: skip
+    return {"ueIpv4Addr": "10.0.0.1", "notificationDestination": url, "qosReference": "9",
+            "qosMonInfo": monitor} | changes  # fmt: skip
