@@ -37,8 +37,10 @@ def serve(
             f"host: {settings.host!r} is no loopback address; it needs NEF_SERVER_PROFILE=production"
         )
     database.connect(settings.database_url.get_secret_value()).dispose()
+    application = create_app(settings)
+    typer.echo(f"NEF: http://{settings.host}:{settings.port}, documented at /docs; Ctrl-C ends it")
     uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_level="warning",
+        application, host=settings.host, port=settings.port, log_level="warning",
         access_log=False, server_header=False, limit_concurrency=512, h11_max_incomplete_event_size=65536,
     )  # fmt: skip
 
