@@ -300,12 +300,11 @@ def test_a_transformed_view_is_left_to_feast(store: FeatureStore, tmp_path: Path
     assert answer["twice"] == [14]
 
 
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
 def test_another_offline_store_feeds_the_engine(
     online_store: dict[str, Any], tmp_path: Path
 ) -> None:
     write_sources(tmp_path)
-    store = repository(tmp_path, online_store, offline_store={"type": "duckdb"})
+    store = repository(tmp_path, online_store, offline_store={"type": "file"})
     store.materialize(START, END)
     assert counts(store, 0, 129) == [100, 229]
     assert store.get_online_features(["fleet:cars"], [{"driver_id": 1}]).to_dict()["cars"] == [8]

@@ -1,6 +1,7 @@
 """The plan of a materialisation, against what then happens on real servers."""
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import redis
 from feast import FeatureStore
 
+from benchmarks.redis_process import redis_server
 from stores.arrival import read_watermark
 from stores.plan import PlannedView, plan
 from tests.stores.example import NOON, online
@@ -34,19 +36,20 @@ def many(folder: Path, keys: int = KEYS) -> None:
 
 
 @pytest.fixture
-def server(redis_address: str) -> redis.Redis:
-    """An emptied server."""
-    host, port = redis_address.split(":")
-    client = redis.Redis(host=host, port=int(port))
-    client.flushall()
-    return client
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
+    """A server of the test's own, whose memory nobody else moves."""
+    with redis_server(tmp_path_factory.mktemp("plan")) as address:
+        host, port = address.split(":")
+        with redis.Redis(host=host, port=int(port)) as client:
+            yield client
 
 
 @pytest.fixture
-def in_redis(server: redis.Redis, redis_address: str, tmp_path: Path) -> FeatureStore:
-    """The repository over an emptied Redis."""
+def in_redis(server: redis.Redis, tmp_path: Path) -> FeatureStore:
+    """The repository over an empty Redis."""
     many(tmp_path)
-    return repository(tmp_path, redis_store(redis_address))
+    place = server.connection_pool.connection_kwargs
+    return repository(tmp_path, redis_store(f"{place['host']}:{place['port']}"))
 
 
 def redis_store(address: str) -> dict[str, Any]:
