@@ -1,1 +1,1 @@
-"""Answering: HTTP services. May import every room but pipelines."""
+"""Answering: HTTP services over the online features and the model. May import every room but pipelines."""

@@ -16,7 +16,7 @@ from nef.client.journal import read_journal
 from nef.client.protect import Protection
 from nef.client.retry import Backoff, CircuitOpen
 from nef.client.settings import NefSettings, read_settings
-from pipelines.pseudonym import pseudonym, scrub
+from lifecycle.pseudonym import pseudonym, scrub
 from schemas.errors import QosError
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription

@@ -19,7 +19,7 @@ from nef.client import journal as module
 from nef.client.callback import callback_app
 from nef.client.intake import MAX_BODY_BYTES, Intake, quarantine_of
 from nef.client.journal import read_journal
-from pipelines.pseudonym import pseudonym
+from lifecycle.pseudonym import pseudonym
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription
 from tests.nef.fake_nef import served

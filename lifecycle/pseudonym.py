@@ -2,7 +2,7 @@
 
 A subscriber id (IMSI/SUPI, MSISDN/GPSI, IP or MAC address) becomes `ue-` and 20 hex digits of a keyed
 HMAC-SHA256; the key comes from $QOS_PSEUDONYM_KEY, else from `.qos/pseudonym.key`, made on first use.
-`python -m pipelines.pseudonym rotate` makes a new key: old and new pseudonyms cannot be joined.
+`python -m lifecycle.pseudonym rotate` makes a new key: old and new pseudonyms cannot be joined.
 """
 
 import hashlib

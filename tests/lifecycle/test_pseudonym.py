@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.pseudonym import KEY_FILE, pseudonym, pseudonymised, read_key, redacted, scrub
+from lifecycle.pseudonym import KEY_FILE, pseudonym, pseudonymised, read_key, redacted, scrub
 from schemas.errors import QosError
 
 KEY = b"a key for the tests only"
@@ -153,7 +153,7 @@ def test_the_environments_key_comes_first(alone: Path, monkeypatch: pytest.Monke
 
 def _command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.pseudonym", *words],
+        [sys.executable, "-m", "lifecycle.pseudonym", *words],
         env=os.environ | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
