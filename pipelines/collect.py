@@ -7,8 +7,8 @@ from typing import Literal
 
 import polars as pl
 
-from nef.simulator import SimulatorParams
 from lifecycle.pseudonym import pseudonymised, read_key, redacted
+from nef.simulator import SimulatorParams
 from pipelines.sources.collected import Collected
 from pipelines.sources.simulator import simulator
 from pipelines.sources.table import table

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lifecycle.pseudonym import pseudonym, scrub
 from nef.client.collector import AsyncNEFQoSCollector, NEFQoSCollector, Polled
 from nef.client.exchange import NefError
 from nef.client.intake import Intake, quarantine_of
@@ -16,7 +17,6 @@ from nef.client.journal import read_journal
 from nef.client.protect import Protection
 from nef.client.retry import Backoff, CircuitOpen
 from nef.client.settings import NefSettings, read_settings
-from lifecycle.pseudonym import pseudonym, scrub
 from schemas.errors import QosError
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lifecycle.pseudonym import pseudonym
 from nef.client import journal as module
 from nef.client.callback import callback_app
 from nef.client.intake import MAX_BODY_BYTES, Intake, quarantine_of
 from nef.client.journal import read_journal
-from lifecycle.pseudonym import pseudonym
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription
 from tests.nef.fake_nef import served
