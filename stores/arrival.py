@@ -26,7 +26,7 @@ from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 
-from stores.source import UTC_US, finest, in_unit, scan, utc
+from stores.source import UTC_US, columns_of, finest, in_unit, scan, utc
 from stores.times import BEYOND, micros
 
 EVENT, CREATED = "event_timestamp", "created_timestamp"
@@ -56,21 +56,6 @@ class Pull:
     winners: pl.DataFrame
     rows_read: int
     mark: Watermark
-
-
-def columns_of(view: FeatureView) -> tuple[dict[str, str], dict[str, str], str, str | None]:
-    """Keys and features as {name: source column}, the time column and the created one, if any."""
-    source = view.batch_source
-    assert source is not None
-    backwards = {name: column for column, name in (source.field_mapping or {}).items()}
-    keys = [c.name for c in view.entity_columns if c.name != DUMMY_ENTITY_ID]
-    created = source.created_timestamp_column
-    return (
-        {name: backwards.get(name, name) for name in keys},
-        {f.name: backwards.get(f.name, f.name) for f in view.features},
-        backwards.get(source.timestamp_field, source.timestamp_field),
-        backwards.get(created, created) if created else None,
-    )
 
 
 def source_rows(config: RepoConfig, view: FeatureView) -> pl.LazyFrame:

@@ -1,35 +1,25 @@
 """A FeatureService compiled once for reading: what to ask the store for, and how answers are named."""
 
 import hashlib
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-import mmh3
 import numpy as np
 from feast import FeatureStore, FeatureView
-from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
-from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.on_demand_feature_view import OnDemandFeatureView
-from feast.protos.feast.types.Value_pb2 import ValueType as Kind
 from feast.types import FeastType
 from feast.utils import _get_online_request_context, _parse_feature_ref
 
 from stores.decode import NUMERIC
+from stores.keys import KeyPlan, join_keys_of, key_plan
 
 _MICROSECOND = timedelta(microseconds=1)
 _TIMES = 2  # fields of a view beside its features: event and created time
-_HEAD = struct.Struct("<II")
-_INT64 = struct.Struct("<IIq")
-_INT32 = struct.Struct("<IIi")
-
-
-class BadRequest(ValueError):
-    """Entities that cannot be asked for; says which column, which row and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -71,32 +61,6 @@ class ViewPlan:
     columns: tuple[Column, ...]
     ttl_us: int | None
     key: int
-
-
-@dataclass(frozen=True)
-class KeyPlan:
-    """The key of one entity: stored join keys (sorted), the request's columns and their types."""
-
-    join_keys: tuple[str, ...]
-    asked: tuple[str, ...]
-    kinds: tuple[str, ...]
-    prefix: bytes
-
-    def encode(self, entities: Mapping[str, Sequence[Any]], rows: int) -> list[bytes]:
-        """Feast's entity key (serialisation v3), one a row.
-
-        Raises BadRequest: a missing column, a null or a value of another type.
-        """
-        prefix = self.prefix
-        if self.asked == (DUMMY_ENTITY_ID,):
-            return [prefix + _encoded("", "STRING", DUMMY_ENTITY_VAL, 0)] * rows
-        parts = [
-            encode_values(name, kind, entities[name])
-            for name, kind in zip(self.asked, self.kinds, strict=True)
-        ]
-        if len(parts) == 1:
-            return [prefix + part for part in parts[0]]
-        return [prefix + b"".join(row) for row in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -247,7 +211,7 @@ def compile_features(
     views = []
     entities = {e.name: e for e in store.registry.list_entities(store.project, allow_cache=True)}
     for view, wanted in grouped:
-        key = _key_plan(view, entities)
+        key = key_plan(view, entities)
         place = keys.setdefault(key, len(keys))
         title = title_of(view.projection)
         wanted = sorted(wanted, key=lambda f: (order.get(f"{title}:{f}", len(order)), f))
@@ -286,11 +250,6 @@ def _definition(view: OnDemandFeatureView) -> Any:
         [(title_of(source), [field.name for field in source.features]) for source in sources],
         getattr(transformation, "udf_string", "") or getattr(transformation, "substrait_plan", b""),
     )
-
-
-def field_hash(view: str, feature: str) -> bytes:
-    """The field of a feature in an entity's Redis hash."""
-    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 
 def title_of(projection: Any) -> str:
@@ -334,85 +293,5 @@ def _held(store: FeatureStore, join_keys: tuple[str, ...], entities: Mapping[str
     return sum(
         len(view.features) + _TIMES
         for view in views
-        if hasattr(view, "entities") and _join_keys(view, entities) == join_keys
+        if hasattr(view, "entities") and join_keys_of(view, entities) == join_keys
     )
-
-
-def _join_keys(view: Any, entities: Mapping[str, Any]) -> tuple[str, ...]:
-    names = [
-        DUMMY_ENTITY_ID if entity not in entities else entities[entity].join_key
-        for entity in view.entities or []
-    ]
-    return tuple(sorted(names or [DUMMY_ENTITY_ID]))
-
-
-def _key_plan(view: FeatureView, entities: Mapping[str, Any]) -> KeyPlan:
-    kinds = {field.name: field.dtype.to_value_type().name for field in view.entity_columns}
-    join_keys = _join_keys(view, entities)
-    for name in join_keys:
-        kinds.setdefault(name, "STRING")
-        if kinds[name] not in _ENCODERS:
-            raise ValueError(
-                f"{view.name}: join key {name} is {kinds[name]}; a key is one of {list(_ENCODERS)}"
-            )
-    return KeyPlan(
-        join_keys=join_keys,
-        asked=tuple(view.projection.join_key_map.get(name, name) for name in join_keys),
-        kinds=tuple(kinds[name] for name in join_keys),
-        prefix=serialize_entity_key_prefix(list(join_keys)),
-    )
-
-
-def encode_values(name: str, kind: str, values: Sequence[Any]) -> list[bytes]:
-    """The values of one join key as Feast's entity key holds them. Raises BadRequest."""
-    encode = _ENCODERS[kind]
-    items = values.tolist() if isinstance(values, np.ndarray) else values
-    try:
-        return [encode(value) for value in items]
-    except (TypeError, ValueError, struct.error, AttributeError):
-        for row, value in enumerate(items):
-            _encoded(name, kind, value, row)
-        raise
-
-
-def _encoded(name: str, kind: str, value: Any, row: int) -> bytes:
-    try:
-        return _ENCODERS[kind](value)
-    except (TypeError, ValueError, struct.error, AttributeError):
-        said = "null" if value is None else f"{value!r} of type {type(value).__name__}"
-        raise BadRequest(f"join key {name}: row {row} is {said}; allowed: {kind}") from None
-
-
-def _int64(value: Any) -> bytes:
-    return _INT64.pack(Kind.INT64, 8, value)
-
-
-def _int32(value: Any) -> bytes:
-    return _INT32.pack(Kind.INT32, 4, value)
-
-
-def _string(value: Any) -> bytes:
-    data = str.encode(value)
-    return _HEAD.pack(Kind.STRING, len(data)) + data
-
-
-def _bytes(value: Any) -> bytes:
-    if not isinstance(value, bytes):
-        raise TypeError
-    return _HEAD.pack(Kind.BYTES, len(value)) + value
-
-
-def _seconds(value: Any) -> bytes:
-    if isinstance(value, datetime):
-        aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value
-        value = int(aware.timestamp())
-    return _INT64.pack(Kind.UNIX_TIMESTAMP, 8, value)
-
-
-_ENCODERS: dict[str, Callable[[Any], bytes]] = {
-    "INT64": _int64,
-    "INT32": _int32,
-    "STRING": _string,
-    "BYTES": _bytes,
-    "UNIX_TIMESTAMP": _seconds,
-}

@@ -29,12 +29,12 @@ from stores.arrival import (
     Watermark,
     advance_watermark,
     batches,
-    columns_of,
     forget_watermarks,
     pull,
     read_watermark,
 )
 from stores.asof import AsofOfflineStore
+from stores.source import columns_of
 from stores.times import from_micros
 
 BATCH_ROWS = 100_000

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from feast.errors import FeastError, FeastObjectNotFoundException
 
-from stores.compiled import BadRequest
 from stores.decode import UnreadableValue
+from stores.keys import BadRequest
 from stores.redis_server import OnlineStoreAway, OnlineStoreRefuses
 
 FLAGS = ("full_feature_names", "include_feature_view_version_metadata")

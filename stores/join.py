@@ -14,7 +14,7 @@ import psutil
 from feast import FeatureView, RepoConfig
 
 from stores.kernel import CREATED, TIME, point_in_time
-from stores.source import finest, in_unit, scan, utc
+from stores.source import columns_of, finest, in_unit, scan, utc
 
 FEW_KEYS = 1_000
 _KERNEL_BYTES = 136  # of a feature row within the join: keys, times, orders
@@ -71,14 +71,12 @@ def _renamed(
     """The source's rows with `keys`, the two times and the wanted features as `__value_<name>`."""
     source = view.batch_source
     assert source is not None
-    backwards = {feature: column for column, feature in source.field_mapping.items()}
+    key_columns, features, event, created = columns_of(view)
     rows = scan(config, source)
     schema = rows.collect_schema()
-    event, created = (
-        backwards.get(n, n) for n in (source.timestamp_field, source.created_timestamp_column or "")
-    )
     needed = [
-        *(backwards.get(n, n) for n in (*join_keys, *wanted)),
+        *(key_columns[name] for name in join_keys),
+        *(features[name] for name in wanted),
         event,
         *([created] if created else []),
     ]
@@ -88,14 +86,14 @@ def _renamed(
         )
     unit = finest(schema[event], *([schema[created]] if created else []))
     return rows.select(
-        *(pl.col(backwards.get(k, k)).alias(key) for k, key in zip(join_keys, keys, strict=True)),
+        *(pl.col(key_columns[k]).alias(key) for k, key in zip(join_keys, keys, strict=True)),
         utc(pl.col(event), schema[event], unit).alias(TIME),
         (
             utc(pl.col(created), schema[created], unit)
             if created
             else pl.lit(None, pl.Datetime(unit, "UTC"))
         ).alias(CREATED),
-        *(pl.col(backwards.get(n, n)).alias(f"__value_{n}") for n in wanted),
+        *(pl.col(features[name]).alias(f"__value_{name}") for name in wanted),
     )
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from stores.answer import Block, Computed
-from stores.compiled import BadRequest, Plan, title_of
+from stores.compiled import Plan, title_of
 from stores.decode import NUMERIC, arrow_type_of, kind_of
+from stores.keys import BadRequest
 
 
 def computed(

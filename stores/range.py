@@ -18,7 +18,7 @@ import polars as pl
 from feast import FeatureView, RepoConfig
 from feast.utils import compute_non_entity_date_range
 
-from stores.source import UTC_US, scan, utc
+from stores.source import UTC_US, columns_of, scan, utc
 
 Meaning = Literal["events", "rows", "snapshot"]
 TIME = "event_timestamp"
@@ -60,15 +60,14 @@ def _rows(
 ) -> pl.LazyFrame:
     source = view.batch_source
     assert source is not None
-    backwards = {feature: column for column, feature in source.field_mapping.items()}
+    key_columns, _, event, created = columns_of(view)
     outwards = view.projection.join_key_map
     rows = scan(config, source)
     schema = rows.collect_schema()
-    time = utc(pl.col(source.timestamp_field), schema[source.timestamp_field])
-    created = source.created_timestamp_column
+    time = utc(pl.col(event), schema[event])
     if as_known_at and created:
         time = pl.max_horizontal(time, utc(pl.col(created), schema[created]))
     return rows.select(
-        *(pl.col(backwards.get(key, key)).alias(outwards.get(key, key)) for key in keys),
+        *(pl.col(key_columns[key]).alias(outwards.get(key, key)) for key in keys),
         time.alias(TIME),
     )

@@ -18,9 +18,10 @@ from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 
 from stores.answer import NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT, Answer, Block, Bools, Ints
-from stores.compiled import BadRequest, ViewPlan, compile_features
+from stores.compiled import ViewPlan, compile_features
 from stores.decode import Cell, UnreadableValue
 from stores.fetched import Fetch, Keys, Raw, unique
+from stores.keys import BadRequest
 from stores.on_demand import computed
 from stores.redis_ask import asking
 from stores.redis_read import RedisFetch

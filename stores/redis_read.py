@@ -15,8 +15,9 @@ import numpy as np
 
 from stores import decode, numbers
 from stores.answer import Ints, read_cell
-from stores.compiled import Plan, field_hash
+from stores.compiled import Plan
 from stores.decode import Cell, UnreadableValue
+from stores.encode import field_hash
 from stores.fetched import Fetch, Keys, Raw
 from stores.redis_ask import Asking
 from stores.redis_server import Group, resp_tail

@@ -10,8 +10,9 @@ from typing import Literal
 
 import polars as pl
 import pyarrow as pa
-from feast import FileSource, RepoConfig
+from feast import FeatureView, FileSource, RepoConfig
 from feast.data_source import DataSource
+from feast.feature_view import DUMMY_ENTITY_ID
 
 Unit = Literal["us", "ns"]
 UTC_US = pl.Datetime("us", "UTC")
@@ -60,6 +61,21 @@ def in_unit(column: pl.Expr, unit: Unit) -> pl.Expr:
 def finest(*dtypes: pl.DataType) -> Unit:
     """ns where one of the times has it, else us: no time is cut."""
     return "ns" if any(isinstance(d, pl.Datetime) and d.time_unit == "ns" for d in dtypes) else "us"
+
+
+def columns_of(view: FeatureView) -> tuple[dict[str, str], dict[str, str], str, str | None]:
+    """Keys and features as {name: source column}, the time column and the created one, if any."""
+    source = view.batch_source
+    assert source is not None
+    backwards = {name: column for column, name in (source.field_mapping or {}).items()}
+    keys = [c.name for c in view.entity_columns if c.name != DUMMY_ENTITY_ID]
+    created = source.created_timestamp_column
+    return (
+        {name: backwards.get(name, name) for name in keys},
+        {f.name: backwards.get(f.name, f.name) for f in view.features},
+        backwards.get(source.timestamp_field, source.timestamp_field),
+        backwards.get(created, created) if created else None,
+    )
 
 
 def source_path(config: RepoConfig, source: DataSource) -> Path:

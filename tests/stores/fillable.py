@@ -10,9 +10,8 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueTyp
 from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64, String
 
-from tests.stores.example import NOON
+from tests.stores.example import DRIVER, NOON, trips
 
-DRIVER = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
 ZONE = Entity(name="zone", join_keys=["zone_id"], value_type=ValueType.STRING)
 HOUR = timedelta(hours=1)
 ENGINE = {"type": "stores.engine.BulkComputeEngine", "batch_rows": 50}
@@ -21,22 +20,7 @@ ENGINE = {"type": "stores.engine.BulkComputeEngine", "batch_rows": 50}
 def views(folder: Path) -> list[FeatureView]:
     """trips: created times; visits: two keys; fleet: none; ratings: other names in its source."""
     return [
-        FeatureView(
-            name="trips",
-            entities=[DRIVER],
-            ttl=400 * 24 * HOUR,
-            schema=[
-                Field(name="driver_id", dtype=Int64),
-                Field(name="count", dtype=Int64),
-                Field(name="mean_km", dtype=Float64),
-            ],
-            source=FileSource(
-                name="trips_file",
-                path=str(folder / "trips.parquet"),
-                timestamp_field="event",
-                created_timestamp_column="created",
-            ),
-        ),
+        trips(folder, ttl=400 * 24 * HOUR),
         FeatureView(
             name="visits",
             entities=[DRIVER, ZONE],

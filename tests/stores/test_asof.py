@@ -259,6 +259,30 @@ def test_a_range_without_entities_has_three_meanings(
     assert got == expected
 
 
+def test_a_range_reads_a_source_whose_columns_have_other_names(
+    open_repo: Any, tmp_path: Path
+) -> None:
+    store = open_repo(_trips(*RANGE_ROWS))
+    named = {"driver_id": "d", "count": "n", "event": "at", "created": "known"}
+    _trips(*RANGE_ROWS).rename(named).write_parquet(tmp_path / "other.parquet")
+    source = FileSource(
+        name="other_file", path="other.parquet", timestamp_field="event",
+        created_timestamp_column="created", field_mapping={new: old for old, new in named.items()},
+    )  # fmt: skip
+    fields = [Field(name="driver_id", dtype=Int64), Field(name="count", dtype=Int64)]
+    store.apply(
+        FeatureView(name="other", entities=[DRIVER], ttl=HOUR, source=source, schema=fields)
+    )
+    found = [
+        store.get_historical_features(
+            None, features=[f"{view}:count"], start_date=NOON, end_date=NOON + 2 * HOUR
+        ).to_df()
+        for view in ("trips", "other")
+    ]
+    assert len(found[0]) == 4
+    pd.testing.assert_frame_equal(*found)
+
+
 def test_a_range_over_views_of_different_keys_wants_an_entity_frame(open_repo: Any) -> None:
     store = open_repo(_trips(*RANGE_ROWS))
     with pytest.raises(ValueError, match=r"no view of .* has all keys \['driver_id', 'rider_id'\]"):
