@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import sqlalchemy as sa
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from nef.server import database
 from nef.server.app import create_app
 from nef.server.settings import read_settings
 from nef.server.state import Nef
@@ -68,10 +72,23 @@ class Server:
         asyncio.run_coroutine_threadsafe(ticks(), self.loop).result(60)
 
 
+def fresh_database() -> str:
+    """In memory; `python -m tests.nef.try_postgres` has one made on its server instead."""
+    url = os.environ.get("NEF_TEST_DATABASE_URL")
+    if url is None:
+        return "sqlite://"
+    name = f"nef_{uuid4().hex}"
+    own = database.connect(url.format("postgres")).execution_options(isolation_level="AUTOCOMMIT")
+    with own.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    own.dispose()
+    return url.format(name)
+
+
 @contextlib.contextmanager
 def nef_server(**changes: Any) -> Iterator[Server]:
     """A server with a database in memory, 20 simulated seconds a second."""
-    given = {"password": PASSWORD, "database_url": "sqlite://", "speed": 20.0, "ues": 8, "sites": 2,
+    given = {"password": PASSWORD, "database_url": fresh_database(), "speed": 20.0, "ues": 8, "sites": 2,
              "max_body_bytes": 1 << 20}  # fmt: skip
     app = create_app(read_settings(**(given | changes)))
     loops: list[asyncio.AbstractEventLoop] = []
