@@ -21,7 +21,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nef.server import database
 from nef.server.app import create_app
 from nef.server.settings import read_settings
 from nef.server.state import Nef
@@ -78,9 +77,11 @@ def fresh_database() -> str:
     if url is None:
         return "sqlite://"
     name = f"nef_{uuid4().hex}"
-    own = database.connect(url.format("postgres")).execution_options(isolation_level="AUTOCOMMIT")
+    own = sa.create_engine(
+        url.format("postgres").replace("://", "+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
     with own.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE template0"))
     own.dispose()
     return url.format(name)
 

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from nef.server import database
-
 ENVIRONMENT = "NEF_TEST_DATABASE_URL"  # with {} where the name of a fresh database comes
 TESTS = ("test_server_inventory", "test_server_subscriptions", "test_server_notifications",
          "test_server_scenario", "test_server_camara")  # fmt: skip
@@ -69,7 +67,7 @@ def postgres() -> Iterator[str]:
             "-N",
         ]
         subprocess.run(initdb, check=True, user=user, stdout=subprocess.DEVNULL, cwd="/")
-        command: list[str | Path] = [bin_ / "postgres", "-D", folder, "-h", "127.0.0.1", "-p", str(port), "-k", folder,
+        command = [f"{bin_}/postgres", "-D", place, "-h", "127.0.0.1", "-p", str(port), "-k", place,
                    "-c", "fsync=off", "-c", "max_connections=200"]  # fmt: skip
         server = subprocess.Popen(command, user=user, stderr=subprocess.DEVNULL, cwd="/")
         try:
@@ -102,7 +100,7 @@ def main() -> None:
             [sys.executable, "-m", "pytest", "-q", *chosen, *sys.argv[1:]],
             env=os.environ | {ENVIRONMENT: url}, cwd=here.parents[1],
         )  # fmt: skip
-        engine = database.connect(url.format("postgres"))
+        engine = sa.create_engine(url.format("postgres").replace("://", "+psycopg://"))
         with engine.connect() as connection:
             made = sa.text("SELECT count(*) FROM pg_database WHERE datname LIKE 'nef\\_%'")
             count = connection.execute(made).scalar_one()
