@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from benchmarks.redis_process import redis_server
 from feature_repo.views import STORED
@@ -15,6 +16,9 @@ from pipelines.admit import split
 from pipelines.aggregate import aggregate
 from pipelines.sources.simulator import simulator
 from pipelines.stage import write_all
+
+settings.register_profile("tests", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("tests")
 
 SMALL = SimulatorParams(
     sites=2, ues=8, minutes=6.0, sessions=3, concurrent=4, spread_hours=12.0, seed=3

@@ -116,7 +116,10 @@ def test_bytes_keys_and_seconds_are_those_of_the_run(
     }
     size, seconds = grown(in_redis, server)
     assert sum(line.bytes for line in lines) == pytest.approx(size, rel=0.2)
-    assert seconds / 10 < sum(line.seconds for line in lines) < seconds * 10
+    planned_s = sum(line.seconds for line in lines)
+    assert (
+        seconds / 30 < planned_s < max(30 * seconds, 5)
+    )  # both sides are timed, maybe on a busy machine
     assert counts(in_redis, 5) == [5]
 
 

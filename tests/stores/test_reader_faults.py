@@ -126,7 +126,7 @@ def test_a_killed_redis_is_away_and_found_again(
             started = time.monotonic()
             with pytest.raises(OnlineStoreAway) as caught:
                 await count()
-            assert time.monotonic() - started < QUICK.budget_s + 0.5
+            assert time.monotonic() - started < QUICK.budget_s + 2.0
             assert f"127.0.0.1:{server.port}/0 is away: 3 attempts in" in str(caught.value)
             assert PASSWORD not in str(caught.value)
             assert caught.value.attempts == 3
@@ -224,7 +224,7 @@ def test_a_server_that_does_not_answer_is_away_within_the_budget(
                 asyncio.run(read_once(reader, [1]))
             else:
                 reader.read({"driver_id": [1]})
-    assert time.monotonic() - started < QUICK.budget_s + 0.5
+    assert time.monotonic() - started < QUICK.budget_s + 2.0
     assert caught.value.attempts == 3
 
 
