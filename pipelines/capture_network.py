@@ -29,9 +29,12 @@ def serving(
     app: ASGIApp, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
     """The base URL of the app and the loop it runs in, in a thread of its own until left."""
-    try:
-        listener = socket.create_server((host, port))
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:  # asyncio sends at once only on a socket that says TCP, which create_server's does not
+        listener.bind((host, port))
     except OSError as error:
+        listener.close()
         raise QosError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     loop = asyncio.new_event_loop()
     server = uvicorn.Server(

@@ -150,13 +150,15 @@ class Intake:
 
     def subscribed(self, link: str, asked: Subscription) -> int:
         """Keeps that the subscription exists and whom it is about."""
-        session = isinstance(asked, AsSessionWithQoSSubscription)
+        about, five_qi = "monitoring", None
+        if isinstance(asked, AsSessionWithQoSSubscription):
+            about, five_qi = "qos", target_of_subscription(asked).five_qi
         return self._keep(
             "subscribed",
             subscription=self.subscription_key(link),
             ue_id=self._pseudonym(asked.subscriber()),
-            about="qos" if session else "monitoring",
-            five_qi=target_of_subscription(asked).five_qi if session else None,
+            about=about,
+            five_qi=five_qi,
         )
 
     def listed(self, link: str, found: Subscription) -> None:
