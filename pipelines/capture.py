@@ -1,5 +1,6 @@
 """`make capture`: what a NEF says for a while, kept durably for `make run SOURCE=nef`."""
 
+import re
 import signal
 import sys
 import time
@@ -195,17 +196,19 @@ def _subscribed(
             created = _tried(lambda one=one: collector.subscribe(one), course)  # type: ignore[misc]
             if created is not None:
                 made.append(created)
-        yield [ue.supi for ue in ues]
+        yield [ue.supi for ue in ues] or first.ue_ids
     finally:
         for created in made:
             _tried(lambda created=created: collector.unsubscribe(created.link), course)  # type: ignore[misc]
 
 
 def _wanted(ue: KnownUe, url: str, report_s: int | None) -> list[Subscription]:
-    """Where the UE is and whether it is lost; report_s: and a report of its QoS so often."""
-    who = (
-        {"externalId": ue.external_id} if ue.external_id else {"msisdn": ue.msisdn or ue.supi[-15:]}
-    )
+    """Where the UE is and whether it is lost; report_s: and a report of its QoS so often. A UE is
+    called by its external id, else by its number; one that has neither is polled only."""
+    number = ue.msisdn or ue.supi[-15:]
+    who = {"externalId": ue.external_id} if ue.external_id else {"msisdn": number}
+    if not ue.external_id and not re.fullmatch(r"[0-9]{5,15}", number):
+        return []
     common = who | {"notificationDestination": url, "maximumNumberOfReports": MOST_REPORTS}
     wanted: list[Subscription] = [
         MonitoringEventSubscription.model_validate(common | {"monitoringType": kind})

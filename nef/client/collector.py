@@ -36,12 +36,13 @@ class Created:
 @dataclass
 class Polled:
     """What a round of polling gave: journal lines, how many were refused into quarantine, how many
-    said nothing new, and why a UE (named as it was asked for) gave no answer."""
+    said nothing new, why a UE (named as it was asked for) gave no answer, and of states, whose."""
 
     sequences: list[int] = field(default_factory=list)
     refused: int = 0
     unchanged: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    ue_ids: list[str] = field(default_factory=list)
 
     def take(self, sequence: int | None) -> None:
         """Counts one record, None for a refused one, 0 for one that is known."""
@@ -172,7 +173,7 @@ def _states(session: Session, intake: Intake) -> Flow[Polled]:
     if not isinstance(content, dict):
         intake.refuse("state", content, [("body", "no object of UEs")])
         raise NefError(f"{send.told}: {reply.status}, no object of UEs", reply.status)
-    polled = Polled()
+    polled = Polled(ue_ids=list(content))
     for ue_id, state in content.items():
         polled.take(intake.state(ue_id, state))
     return polled
