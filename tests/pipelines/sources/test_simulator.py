@@ -51,6 +51,8 @@ def test_labels_lie_beside_the_raw_tables_where_no_view_and_no_admission_reads_t
     raw.write(tmp_path / "raw")
     written = pl.read_parquet(tmp_path / "raw" / "label_anomaly.parquet")
     assert written.equals(raw.labels["label_anomaly"])
-    assert set(admit(tmp_path / "raw", AdmitParams(min_acceptance=0.5)).admitted.tables) == set(TABLES)
+    assert set(admit(tmp_path / "raw", AdmitParams(min_acceptance=0.5)).admitted.tables) == set(
+        TABLES
+    )
     assert "label_anomaly" not in TABLES
     assert all(getattr(view, "table", "") in {*TABLES, ""} for view in STORED)
