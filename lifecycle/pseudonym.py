@@ -114,12 +114,16 @@ def pseudonymised(table: pl.DataFrame, key: bytes, grid_deg: float) -> pl.DataFr
         for name in ("source_text", "refusal")
         if name in table.columns
     ]
-    changes += [
+    return coarsened(table.with_columns(changes), grid_deg)
+
+
+def coarsened(table: pl.DataFrame, grid_deg: float) -> pl.DataFrame:
+    """The table with its positions on the grid's middles; one that is there stays."""
+    return table.with_columns(
         _middle(name, grid_deg, limit)
         for name, limit in (("latitude_deg", 90.0), ("longitude_deg", 180.0))
         if name in table.columns
-    ]
-    return table.with_columns(changes)
+    )
 
 
 def _middle(name: str, grid_deg: float, limit: float) -> pl.Expr:

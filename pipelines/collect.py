@@ -7,9 +7,10 @@ from typing import Literal
 
 import polars as pl
 
-from lifecycle.pseudonym import pseudonymised, read_key, redacted
+from lifecycle.pseudonym import coarsened, pseudonymised, read_key, redacted
 from nef.simulator import SimulatorParams
 from pipelines.sources.collected import Collected
+from pipelines.sources.nef import NefParams, nef
 from pipelines.sources.simulator import simulator
 from pipelines.sources.table import table
 from pipelines.sources.taiwan_ho import taiwan_ho
@@ -24,23 +25,26 @@ class Params:
     one mapping YAML; grid_deg: positions are kept to the middle of squares of this size (0.001 deg is
     about 110 m of latitude)."""
 
-    source: Literal["simulator", "ucc5g", "taiwan_ho", "table"] = "simulator"
+    source: Literal["simulator", "ucc5g", "taiwan_ho", "nef", "table"] = "simulator"
     table: str = "docs/examples"
     grid_deg: float = 0.001
     simulator: SimulatorParams = field(default_factory=SimulatorParams)
+    nef: NefParams = field(default_factory=NefParams)
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Raw tables ready to store, and what was read."""
+    """Raw tables ready to store, what was read, and the side tables that no stage reads as features."""
 
     tables: dict[str, pl.DataFrame]
     account: dict[str, object]
+    labels: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """`<table>.parquet` each and `collect.json`."""
+        """`<table>.parquet` each, `label_<what>.parquet` and `collect.json`."""
         folder.mkdir(parents=True)
-        write_all([(folder / f"{name}.parquet", rows) for name, rows in self.tables.items()])
+        every = self.tables | self.labels
+        write_all([(folder / f"{name}.parquet", rows) for name, rows in every.items()])
         write_all([(folder / "collect.json", self.account)])
 
 
@@ -56,10 +60,9 @@ def collect(params: Params) -> Raw:
         raise QosError(redacted(str(error))) from None  # it may quote the user's file
     if not any(len(rows) for rows in found.tables.values()):
         raise QosError(f"{params.source}: empty: {found.lines} lines and not one row")
-    key = found.pseudonym_key or read_key()
-    tables = {
-        name: pseudonymised(rows, key, params.grid_deg) for name, rows in found.tables.items()
-    }
+    tables, labels = (
+        _protected(part, found, params.grid_deg) for part in (found.tables, found.labels)
+    )
     account: dict[str, object] = {
         "source": params.source,
         "files": found.files,
@@ -67,7 +70,16 @@ def collect(params: Params) -> Raw:
         "tables": {name: len(rows) for name, rows in tables.items()},
         "nulls": {column: dict(reasons) for column, reasons in sorted(found.nulls.items())},
     }
-    return Raw(tables, account)
+    return Raw(tables, account, labels)
+
+
+def _protected(
+    tables: dict[str, pl.DataFrame], found: Collected, grid_deg: float
+) -> dict[str, pl.DataFrame]:
+    if found.protected:
+        return {name: coarsened(rows, grid_deg) for name, rows in tables.items()}
+    key = found.pseudonym_key or read_key()
+    return {name: pseudonymised(rows, key, grid_deg) for name, rows in tables.items()}
 
 
 def _read(params: Params) -> Collected:
@@ -77,6 +89,8 @@ def _read(params: Params) -> Collected:
         return ucc5g()
     if params.source == "taiwan_ho":
         return taiwan_ho()
+    if params.source == "nef":
+        return nef(params.nef)
     return table(_mapping(Path(params.table)))
 
 

@@ -30,7 +30,7 @@ REPORT = Path("data/report/index.html")
 
 
 def main(
-    source: str = typer.Option("simulator", help="simulator, ucc5g, taiwan_ho or table."),
+    source: str = typer.Option("simulator", help="simulator, ucc5g, taiwan_ho, nef or table."),
     profile: str = typer.Option("embedded", help="online store: embedded (SQLite) or redis."),
     online: bool = typer.Option(False, help="only bring the profile's online store up to date."),
 ) -> None:

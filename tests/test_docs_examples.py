@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 COPIED = (
     "Makefile", "benchmarks", "docs", "dvc.yaml", "feature_repo", "lifecycle", "models", "nef",
-    "params.yaml", "pipelines", "pyproject.toml", "schemas", "stores", "tests/__init__.py",
-    "tests/conftest.py", "tests/feature_repo/__init__.py",
+    "data/capture/.gitignore", "params.yaml", "pipelines", "pyproject.toml", "schemas", "stores",
+    "tests/__init__.py", "tests/conftest.py", "tests/feature_repo/__init__.py",
 )  # fmt: skip
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w/.-]+\.\w+)\n")

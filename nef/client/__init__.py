@@ -11,6 +11,7 @@ and `callback_app(intake)` is the notification destination. A line of the journa
 
 | kind | of |
 |---|---|
+| capture | `network`: a capture of it began |
 | subscribed, unsubscribed | `subscription`, `ue_id`, `about` (qos or monitoring) |
 | requirement | `payload.QosRequirement` and its `loss_ratio` |
 | qos_report | `internal.SessionReport`, one an event report |

@@ -19,6 +19,7 @@ from nef.client.retry import Backoff, CircuitOpen
 from nef.client.settings import NefSettings
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription
+from schemas.nef.ue_state import KnownUe
 from schemas.nef.wire import faults_of
 
 T = TypeVar("T")
@@ -34,17 +35,21 @@ class Created:
 
 @dataclass
 class Polled:
-    """What a round of polling gave: journal lines, how many were refused into quarantine, and why a
-    UE (named as it was asked for) gave no answer."""
+    """What a round of polling gave: journal lines, how many were refused into quarantine, how many
+    said nothing new, why a UE (named as it was asked for) gave no answer, and of states, whose."""
 
     sequences: list[int] = field(default_factory=list)
     refused: int = 0
+    unchanged: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    ue_ids: list[str] = field(default_factory=list)
 
     def take(self, sequence: int | None) -> None:
-        """Counts one record, None for a refused one."""
+        """Counts one record, None for a refused one, 0 for one that is known."""
         if sequence is None:
             self.refused += 1
+        elif sequence == 0:
+            self.unchanged += 1
         else:
             self.sequences.append(sequence)
 
@@ -168,10 +173,26 @@ def _states(session: Session, intake: Intake) -> Flow[Polled]:
     if not isinstance(content, dict):
         intake.refuse("state", content, [("body", "no object of UEs")])
         raise NefError(f"{send.told}: {reply.status}, no object of UEs", reply.status)
-    polled = Polled()
+    polled = Polled(ue_ids=list(content))
     for ue_id, state in content.items():
         polled.take(intake.state(ue_id, state))
     return polled
+
+
+def _ues(session: Session, intake: Intake) -> Flow[list[KnownUe]]:
+    """The good ones; a faulty one goes to quarantine."""
+    send = Send("NEF inventory", "GET", session.settings.ues_path)
+    reply = yield from exchange.call(session, send)
+    content = _content(intake, send, reply)
+    if not isinstance(content, list):
+        raise NefError(f"{send.told}: {reply.status}, no list", reply.status)
+    found = []
+    for one in content:
+        try:
+            found.append(KnownUe.read(one))
+        except ValidationError as error:
+            intake.refuse("inventory", one, faults_of(error))
+    return found
 
 
 def _content(intake: Intake, send: Send, reply: Reply) -> Any:
@@ -257,6 +278,10 @@ class NEFQoSCollector(_Collector):
         """The state of every UE that the NEF knows."""
         return self._run(_states(self._session, self.intake))
 
+    def ues(self) -> list[KnownUe]:
+        """The UEs of the NEF's inventory, by all their names; nothing of it is kept."""
+        return self._run(_ues(self._session, self.intake))
+
     def close(self) -> None:
         """Closes the connections and syncs the intake."""
         self._client.close()
@@ -329,6 +354,10 @@ class AsyncNEFQoSCollector(_Collector):
     async def poll_states(self) -> Polled:
         """The state of every UE that the NEF knows."""
         return await self._run(_states(self._session, self.intake))
+
+    async def ues(self) -> list[KnownUe]:
+        """The UEs of the NEF's inventory, by all their names; nothing of it is kept."""
+        return await self._run(_ues(self._session, self.intake))
 
     async def close(self) -> None:
         """Closes the connections and syncs the intake."""

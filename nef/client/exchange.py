@@ -188,19 +188,19 @@ def _attempts(session: Session, send: Send, breaker: CircuitBreaker) -> Flow[Rep
             breaker.abandon()
             raise
         assert outcome is not None
-        last = attempt + 1 == session.backoff.attempts
         asked: float | None = None
+        if isinstance(outcome, Reply) and outcome.status < 500:
+            breaker.succeed()
+        else:
+            breaker.fail()
+        # a breaker that opens ends the attempts: this outcome says why, an open breaker would not
+        last = attempt + 1 == session.backoff.attempts or breaker.is_open
         if isinstance(outcome, Reply):
-            if outcome.status >= 500:
-                breaker.fail()
-            else:
-                breaker.succeed()
             refused = outcome.status in (429, 503)  # the server did nothing
             if outcome.status not in _RETRIED or last or not (send.repeatable or refused):
                 return outcome
             asked = _retry_after(outcome)
         else:
-            breaker.fail()
             if last or (outcome.arrived and not send.repeatable):
                 tries = f" after {attempt + 1} attempts" if attempt else ""
                 raise NefError(f"{send.told}: {outcome.reason}{tries}")

@@ -22,7 +22,7 @@ from nef.client.read_json import NotJson, read_json
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription, UserPlaneNotificationData
 from schemas.nef.camara import QosStatusChanged
 from schemas.nef.common import ProblemDetails, problem
-from schemas.nef.internal import session_reports, ue_events
+from schemas.nef.internal import session_reports, target_of_subscription, ue_events
 from schemas.nef.monitoring_event import MonitoringEventSubscription, MonitoringNotification
 from schemas.nef.ue_state import UeState
 from schemas.nef.wire import faults_of
@@ -72,6 +72,8 @@ class Intake:
             raise
         self._ue_of: dict[str, str | None] = {}
         self._deleted: set[str] = set()
+        self.states_tell_qos = False  # since it was opened
+        self._state_of: dict[str, str] = {}  # when each UE's last state was
         self._events: OrderedDict[str, None] = OrderedDict()
         try:
             for record in read_journal(path):
@@ -92,6 +94,8 @@ class Intake:
             case "unsubscribed":
                 self._ue_of.pop(key, None)
                 self._deleted.add(key)
+            case "ue_state" if record.get("event_timestamp"):
+                self._state_of[record["ue_id"]] = record["event_timestamp"]
             case "camara_status":
                 self._seen(record["event_id"])
 
@@ -129,6 +133,10 @@ class Intake:
 
     # -- what the client did ----------------------------------------------------------------------
 
+    def began(self, network: str) -> int:
+        """Keeps that a capture began, and of which network, by a name that tells nobody where it is."""
+        return self._keep("capture", network=network)
+
     def _subscription_key(self, link: str) -> str:
         """A subscription's link without host and query, protected: what journal lines call it."""
         try:
@@ -142,12 +150,15 @@ class Intake:
 
     def subscribed(self, link: str, asked: Subscription) -> int:
         """Keeps that the subscription exists and whom it is about."""
-        what = "monitoring" if isinstance(asked, MonitoringEventSubscription) else "qos"
+        about, five_qi = "monitoring", None
+        if isinstance(asked, AsSessionWithQoSSubscription):
+            about, five_qi = "qos", target_of_subscription(asked).five_qi
         return self._keep(
             "subscribed",
             subscription=self.subscription_key(link),
             ue_id=self._pseudonym(asked.subscriber()),
-            about=what,
+            about=about,
+            five_qi=five_qi,
         )
 
     def listed(self, link: str, found: Subscription) -> None:
@@ -173,18 +184,30 @@ class Intake:
         return self._keep("requirement", ue_id=self._protection.pseudonym(ue_id), **stated)
 
     def state(self, ue_id: str, content: object) -> int | None:
-        """Keeps a UE's polled state; None where it was refused into quarantine."""
+        """Keeps a UE's polled state; None where it was refused into quarantine, 0 where the NEF says by
+        its time that nothing has happened since the one before."""
         try:
             state = UeState.read(content)
         except ValidationError as error:
             self.refuse("state", {"ue_id": ue_id, "state": content}, faults_of(error))
             return None
+        self.states_tell_qos |= state.qos is not None
+        who, when = self._protection.pseudonym(ue_id), state.event_timestamp
+        if when is not None and self._state_of.get(who) == when.isoformat():
+            return 0
+        latitude, longitude = self._protection.position(state.latitude, state.longitude)
         return self._keep(
             "ue_state",
-            ue_id=self._protection.pseudonym(ue_id),
+            ue_id=who,
+            event_timestamp=None if when is None else when.isoformat(),
             cell_id=state.cell_id,
             gnb_id=state.gnb_id,
-            cells=[cell.model_dump() for cell in state.cells],
+            five_qi=state.five_qi,
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            speed_mps=state.speed_mps,
+            qos=None if state.qos is None else state.qos.model_dump(),
+            cells=[cell.model_dump(exclude_none=True) for cell in state.cells],
         )
 
     # -- what was called back ---------------------------------------------------------------------

@@ -33,10 +33,20 @@ MAX_TEXT = 4096
 
 @dataclass(frozen=True)
 class Protection:
-    """pseudonym: of one subscriber id; scrub: a text with every subscriber id in it replaced."""
+    """pseudonym: of one subscriber id; scrub: a text with every subscriber id in it replaced;
+    coarse: of latitude and longitude in degrees, None: positions are left out."""
 
     pseudonym: Callable[[str], str]
     scrub: Callable[[str], str]
+    coarse: Callable[[float, float], tuple[float, float]] | None = None
+
+    def position(
+        self, latitude: float | None, longitude: float | None
+    ) -> tuple[float, float] | tuple[None, None]:
+        """What may be kept of a position; None for one that is not whole."""
+        if self.coarse is None or latitude is None or longitude is None:
+            return None, None
+        return self.coarse(latitude, longitude)
 
     def text(self, body: bytes | str) -> str:
         """At most `MAX_TEXT` characters of a body, safe to keep: ids replaced, positions left out."""

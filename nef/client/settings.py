@@ -30,6 +30,7 @@ class NefSettings(BaseSettings):
     requirement_path: str = Field(
         default="/api/v1/qos/{ue_id}/requirements", pattern=r"^/[^{}]*\{ue_id\}[^{}]*$"
     )
+    ues_path: str = "/api/v1/UEs"
     states_path: str = "/api/v1/ue_movement/state-ues"
     timeout_s: float = Field(default=5.0, gt=0, le=600)
     deadline_s: float = Field(default=15.0, gt=0, le=3600)

@@ -180,25 +180,19 @@ async def state_loop(request: Request, supi: SupiPath) -> JSONResponse:
 
 @router.get("/ue_movement/state-ues", tags=["movement"])
 async def state_ues(request: Request) -> JSONResponse:
-    """Every UE's cell and the radio of those about it, by supi."""
+    """Every UE's state by supi: what each of UEs/{supi}/state says, of one second."""
     nef = nef_of(request)
-    return JSONResponse({supi: _radio(nef, supi) for supi in nef.world.index})
-
-
-def _radio(nef: Nef, supi: str) -> dict[str, Any]:
-    sample = nef.world.samples.get(supi)
-    return {
-        "supi": supi,
-        "cell_id_hex": sample.cell_id if sample else None,
-        "gnb_id_hex": sample.gnb_id if sample else None,
-        "cells": nef.world.cells_of(supi),
-    }
+    return JSONResponse({supi: _state(nef, supi) for supi in nef.world.index})
 
 
 @router.get("/UEs/{supi}/state", tags=["ues"])
 async def ue_state(request: Request, supi: SupiPath) -> JSONResponse:
     """Where a UE is, what it hears of each cell and what its last second gave it; null: not measured."""
     nef = nef_of(request)
+    return JSONResponse(_state(nef, supi))
+
+
+def _state(nef: Nef, supi: str) -> dict[str, Any]:
     ue, sample = nef.world.scenario.ues[_row(nef, supi)], nef.world.samples.get(supi)
     latitude, longitude, speed = nef.world.place(supi)
     qos = None if sample is None else {
@@ -213,14 +207,13 @@ async def ue_state(request: Request, supi: SupiPath) -> JSONResponse:
         "sinr_db": finite(sample.sinr_db), "rsrp_dbm": finite(sample.rsrp_dbm),
         "rsrq_db": finite(sample.rsrq_db),
     }  # fmt: skip
-    return JSONResponse(
-        _radio(nef, supi)
-        | {
-            "event_timestamp": nef.now().isoformat(), "five_qi": ue.five_qi,
-            "latitude": latitude, "longitude": longitude, "speed_mps": round(speed, 3),
-            "qos": qos,
-        }
-    )  # fmt: skip
+    return {
+        "supi": supi, "cell_id_hex": sample.cell_id if sample else None,
+        "gnb_id_hex": sample.gnb_id if sample else None, "cells": nef.world.cells_of(supi),
+        "event_timestamp": nef.now().isoformat(), "five_qi": ue.five_qi,
+        "latitude": latitude, "longitude": longitude, "speed_mps": round(speed, 3),
+        "qos": qos,
+    }  # fmt: skip
 
 
 @router.get("/qos/{supi}/requirements", tags=["qos"])

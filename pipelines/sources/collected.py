@@ -13,7 +13,8 @@ class Collected:
     """tables: canonical raw tables with subscriber ids still as the source has them.
 
     lines: how many lines, rows or records were read; nulls: "table.column" -> reason -> count of
-    values that became null; files: how many files.
+    values that became null; files: how many files; protected: subscribers are pseudonyms already;
+    labels: side tables of what is known to have happened, never of use as features.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -21,6 +22,8 @@ class Collected:
     files: int
     nulls: dict[str, Counter[str]] = field(default_factory=dict)
     pseudonym_key: bytes | None = None  # None: the machine's own
+    protected: bool = False
+    labels: dict[str, pl.DataFrame] = field(default_factory=dict)
 
 
 def canonical(table: str, rows: pl.DataFrame) -> pl.DataFrame:
