@@ -1,4 +1,5 @@
 SOURCE ?= simulator
+DURATION ?= 1800
 PROFILE ?= embedded
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: bench-feature-server bench-fuzz bench-materialize bench-online bench-pipeline bench-pit \
-  bench-plausibility bench-simulator bench-stream catalog check cleanup conformance feature-server help lint nef online \
+  bench-plausibility bench-policies bench-simulator bench-stream capture catalog check cleanup conformance feature-server help lint nef online \
   parity plan redis reproduce run setup stock stream test ui
 
 help: ## show this help
@@ -21,7 +22,7 @@ setup: .venv/.ready ## make the locked environment in .venv (uv comes into it if
 	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --group dev
 	@touch $@
 
-run: setup ## raw rows to a registered model and a report; SOURCE=simulator|ucc5g|taiwan_ho
+run: setup ## raw rows to a registered model and a report; SOURCE=simulator|ucc5g|taiwan_ho|nef
 	@python -m pipelines.run --source $(SOURCE) --profile $(PROFILE)
 
 online: setup ## bring the online store up to date; PROFILE=embedded|redis
@@ -36,6 +37,9 @@ cleanup: setup ## count expired and orphaned online values; APPLY=--apply remove
 feature-server: setup ## online features over HTTP, for Feast's own clients; PROFILE=
 	@python -m stores.server --repo feature_repo --profile-file \
 	  $(if $(filter redis,$(PROFILE)),redis.yaml,feature_store.yaml)
+
+capture: setup ## what a NEF says for DURATION seconds, for SOURCE=nef; URL=, else the simulated one
+	@python -m pipelines.capture --duration $(DURATION) $(if $(URL),--url $(URL))
 
 nef: setup ## a simulated network's exposure function (3GPP TS 29.122) on loopback
 	@python -m nef.server
