@@ -17,7 +17,7 @@ import polars as pl
 from feature_repo.windows import spelled
 from nef.stream.entries import Row
 from pipelines.admit import split
-from pipelines.stream.incremental import ARRIVAL, EVENT, micros
+from pipelines.stream.times import ARRIVAL, EVENT, micros
 from schemas.tables import TABLES, dtypes
 
 

@@ -22,9 +22,10 @@ from nef.stream.entries import Entry, EntryError, decode
 from nef.stream.transport import Raw, Reader, order
 from pipelines.stream import checkpoint as kept
 from pipelines.stream.admission import Admission, Given
-from pipelines.stream.incremental import EVENT, Incremental, micros
+from pipelines.stream.incremental import Incremental
 from pipelines.stream.metrics import Metrics, outcome
 from pipelines.stream.outputs import Append, append_offline, remove_uncommitted, write_quarantine
+from pipelines.stream.times import EVENT, micros
 from pipelines.stream.watermark import Watermark
 from schemas.tables import TABLES
 

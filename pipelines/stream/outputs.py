@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from feature_repo.store import quiet
 from pipelines.stream.checkpoint import synced
-from pipelines.stream.incremental import ARRIVAL, EVENT
+from pipelines.stream.times import ARRIVAL, EVENT
 
 if TYPE_CHECKING:
     from feast import FeatureStore
