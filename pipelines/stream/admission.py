@@ -34,6 +34,9 @@ class Given:
     closed: list[int]
     latest: list[int] = field(default_factory=list)
 
+    def __getitem__(self, part: slice) -> "Given":
+        return Given(self.rows[part], self.places[part], self.closed[part], self.latest[part])
+
 
 class Judged(NamedTuple):
     """admitted: the contract's columns; quarantine: those, the place, `source_text` and `reason`."""

@@ -208,6 +208,17 @@ class Incremental:
         }
         return {name: rows for name, rows in found.items() if rows is not None and len(rows)}
 
+    def save(self) -> dict[str, list[pl.DataFrame]]:
+        """What views of ticks folded since the last time, for `restore`."""
+        folded = {n: s.save() for n, s in self.states.items() if isinstance(s, FoldedState)}
+        return {name: parts for name, parts in folded.items() if parts}
+
+    def restore(self, view: str, saved: pl.DataFrame) -> None:
+        """Goes on from all that was saved of a view; one that folds no more is passed over."""
+        state = self.states.get(view)
+        if isinstance(state, FoldedState):
+            state.restore(saved)
+
     def forget(self) -> None:
         """Lets go of what no later emission needs."""
         for state in self.states.values():
