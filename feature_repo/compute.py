@@ -72,7 +72,8 @@ def _unrounded(feature: Feature) -> pl.Expr:
 
 def keyed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The rows that have every key."""
-    return rows.drop_nulls(list(keys))
+    some = [key for key in keys if rows[key].null_count()]
+    return rows.drop_nulls(some) if some else rows
 
 
 def known_rows(rows: pl.DataFrame, view: View) -> pl.DataFrame:

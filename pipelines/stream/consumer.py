@@ -9,11 +9,12 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -31,6 +32,8 @@ from pipelines.stream.times import EVENT, micros
 from pipelines.stream.times import time as at_time
 from pipelines.stream.watermark import Watermark
 from schemas.tables import TABLES
+
+Frames = dict[str, list[pl.DataFrame]]
 
 
 class Online(Protocol):
@@ -57,6 +60,20 @@ class Settings:
     views: tuple[View, ...] = WINDOWED
 
 
+@dataclass(frozen=True)
+class _Commit:
+    """What came since the last commit, and where the stream stood then; frames by view or table."""
+
+    position: str
+    watermark: int
+    saved_watermark: dict[str, Any]
+    counts: dict[str, int]
+    emitted: Frames
+    refused: Frames
+    admitted: Frames
+    folded: Frames
+
+
 class Consumer:
     """Holds the state; make it only while the lock of the state's folder is held."""
 
@@ -71,11 +88,14 @@ class Consumer:
         self._watermark = Watermark(idle_ms=micros(settings.idle) // 1000)
         self._position = self._checkpoint.position
         self._pending: dict[str, None] = {}  # ids, in order
-        self._admitted: dict[str, list[pl.DataFrame]] = defaultdict(list)
-        self._refused: dict[str, list[pl.DataFrame]] = defaultdict(list)
-        self._emitted: dict[str, list[pl.DataFrame]] = defaultdict(list)
+        self._admitted: Frames = defaultdict(list)
+        self._refused: Frames = defaultdict(list)
+        self._emitted: Frames = defaultdict(list)
         self._counts: Counter[str] = Counter(self._checkpoint.counts)
         self._committed_at = time.monotonic()
+        self._writer = ThreadPoolExecutor(1, "commit")
+        self._writing: Future[None] | None = None
+        self._committing: list[str] = []  # ids
         self._patience = self._patient()
         self._restore()
 
@@ -224,54 +244,79 @@ class Consumer:
         self.metrics.lost.set(self._watermark.lost)
 
     def commit_if_due(self) -> None:
-        """Commits where the last commit is `Settings.commit` ago and something came since."""
+        """Begins a commit where the last one is `Settings.commit` ago and something came since, beside
+        the rows that come; ends it where it has been written."""
+        if self._writing is not None:
+            if self._writing.done():
+                self._end_commit()
+            return
         since = time.monotonic() - self._committed_at
         if self._pending and since >= self._settings.commit.total_seconds():
-            self.commit()
+            self._begin_commit()
 
     def commit(self) -> None:
-        """Writes offline rows, refused rows and state, then the manifest; acknowledges after it."""
+        """Commits all that was taken, and waits for it."""
+        if self._writing is not None:
+            self._end_commit()
+        if self._pending:
+            self._begin_commit()
+            self._end_commit()
+
+    def _begin_commit(self) -> None:
         self._committed_at = time.monotonic()
-        if not self._pending:
-            return
-        if self._position != self._checkpoint.position:
-            self._write_commit()
-        ids, through = list(self._pending), self._checkpoint.position
-        self._patience.call(lambda: self._reader.acknowledge(ids, through))
+        self._committing = list(self._pending)
         self._pending.clear()
+        if self._position == self._checkpoint.position:
+            self._writing = Future()
+            self._writing.set_result(None)
+            return
+        commit = _Commit(
+            self._position, self._watermark.value, self._watermark.saved(), dict(self._counts),
+            self._emitted, self._refused, self._admitted, self._features.save(),
+        )  # fmt: skip
+        self._emitted, self._refused = defaultdict(list), defaultdict(list)
+        self._admitted = defaultdict(list)
+        self._forget()
+        self._writing = self._writer.submit(self._write, commit)
+
+    def _end_commit(self) -> None:
+        """Waits until it is written, then acknowledges. Raises what the writing raised."""
+        assert self._writing is not None
+        self._writing.result()
+        self._writing = None
+        ids, through = self._committing, self._checkpoint.position
+        self._patience.call(lambda: self._reader.acknowledge(ids, through))
         lag = self._patience.call(self._reader.unread)
         self.metrics.lag_entries.set(lag)
         self.metrics.fill.set(lag / self._settings.limit)
         self.metrics.commit.observe(time.monotonic() - self._committed_at)
 
-    def _write_commit(self) -> None:
+    def _write(self, commit: _Commit) -> None:
+        """Writes offline rows, refused rows and state, then the manifest."""
         settings, saved = self._settings, self._checkpoint
         saved.number += 1
-        for view, rows in self._emitted.items():
+        for view, rows in commit.emitted.items():
             append_offline(self._append, settings.features, view, rows, saved.name, saved.number)
-        for table, rows in self._refused.items():
+        for table, rows in commit.refused.items():
             write_quarantine(settings.quarantine, table, rows, saved.name, saved.number)
-        for table, rows in self._admitted.items():
-            kept.add_rows(settings.state, saved, table, rows, partial(self._live, table))
-        for view, parts in self._features.save().items():
-            live = self._features.states[view].live  # type: ignore[union-attr]
-            kept.add_rows(settings.state, saved, f"@{view}", parts, live)
-        saved.position = self._position
-        saved.watermark = self._watermark.saved()
-        saved.counts = dict(self._counts)
+        for table, rows in commit.admitted.items():
+            live = partial(self._live, table, commit.watermark)
+            kept.add_rows(settings.state, saved, table, rows, live)
+        for view, rows in commit.folded.items():
+            live = partial(self._features.live, view, commit.watermark)
+            kept.add_rows(settings.state, saved, f"@{view}", rows, live)
+        saved.position, saved.watermark = commit.position, commit.saved_watermark
+        saved.counts = commit.counts
         kept.write(settings.state, saved)
-        for buffer in (self._emitted, self._refused, self._admitted):
-            buffer.clear()
-        self._forget()
 
-    def _live(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    def _live(self, table: str, watermark: int, rows: pl.DataFrame) -> pl.DataFrame:
         """Of a table's rows those that a window, or the search for duplicates, still needs."""
         reach = [
             state.reach
             for state in self._features.states.values()
             if table in (state.view.table, state.view.clock_table)
         ]
-        dead = self._watermark.value - micros(self._settings.lateness) - max(reach, default=0)
+        dead = watermark - micros(self._settings.lateness) - max(reach, default=0)
         return rows.filter(pl.col(EVENT) > at_time(dead))
 
     def _forget(self) -> None:

@@ -213,6 +213,11 @@ class Incremental:
         folded = {n: s.save() for n, s in self.states.items() if isinstance(s, FoldedState)}
         return {name: parts for name, parts in folded.items() if parts}
 
+    def live(self, view: str, watermark: int, folded: pl.DataFrame) -> pl.DataFrame:
+        """Of what a view folded that which it needs after a watermark."""
+        state = self.states[view]
+        return state.live(folded, watermark) if isinstance(state, FoldedState) else folded
+
     def restore(self, view: str, saved: pl.DataFrame) -> None:
         """Goes on from all that was saved of a view; one that folds no more is passed over."""
         state = self.states.get(view)

@@ -67,16 +67,11 @@ class FoldedState:
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Takes rows of the view's table, each once, in any order."""
-        known = compute.known_rows(rows, self.view)
-        if len(known):
-            self._rows.append(known)
+        self._rows.append(rows)
 
     def ask(self, clock: pl.DataFrame) -> None:
         """Takes rows of the clock's table, whose arrivals ask for emissions."""
-        kept = compute.keyed(clock.select(*self.view.keys, EVENT, ARRIVAL), self.view.keys)
-        if len(kept):
-            asked = compute.emissions(kept, self.view)
-            self._asked.append(asked.with_columns(pl.lit(value=True).alias(_ASKED)))
+        self._asked.append(clock)
 
     def advance(self, watermark: int, *, compute_rows: bool = True) -> pl.DataFrame | None:
         """The emissions of the ticks up to the watermark (microseconds) that were not given yet.
@@ -99,7 +94,7 @@ class FoldedState:
         if compute_rows and len(due):
             ticks = due.select(*self.view.keys, ARRIVAL).unique().partition_by(ARRIVAL)
             found = pl.concat([self._emissions(folded, part) for part in ticks])
-        self._folded = self.live(folded)
+        self._folded = self.live(folded, self.watermark)
         return found
 
     def save(self) -> list[pl.DataFrame]:
@@ -112,11 +107,11 @@ class FoldedState:
         """Goes on from all that was saved; before any row is inserted."""
         self._open.append(saved.select(self._names()))
 
-    def live(self, folded: pl.DataFrame) -> pl.DataFrame:
-        """Of what was folded that which a later tick still needs."""
-        kept = folded.filter(pl.col(EVENT) > time(self.watermark - self.longest))
+    def live(self, folded: pl.DataFrame, watermark: int) -> pl.DataFrame:
+        """Of what was folded that which a tick after the watermark still needs."""
+        kept = folded.filter(pl.col(EVENT) > time(watermark - self.longest))
         return kept.with_columns(
-            pl.when(pl.col(EVENT) > time(self.watermark - span)).then(f"{column}|values")
+            pl.when(pl.col(EVENT) > time(watermark - span)).then(f"{column}|values")
             for column, span in self._keep_values.items()
         )
 
@@ -142,10 +137,14 @@ class FoldedState:
             return
         parts: list[pl.DataFrame] = []
         if self._rows:
-            rows = pl.concat(self._rows).with_columns(self._ceiled(EVENT), self._ceiled(ARRIVAL))
+            rows = compute.known_rows(pl.concat(self._rows), self.view)
+            rows = rows.with_columns(self._ceiled(EVENT), self._ceiled(ARRIVAL))
             grouped = rows.group_by(*self.view.keys, EVENT, ARRIVAL)
             parts.append(grouped.agg(e.alias(name) for name, e in self._parts.items()))
-        parts += self._asked
+        if self._asked:
+            clock = compute.keyed(pl.concat(self._asked), self.view.keys)
+            asked = compute.emissions(clock, self.view)
+            parts.append(asked.with_columns(pl.lit(value=True).alias(_ASKED)))
         new = pl.concat(parts, how="diagonal").with_columns(self._absent(parts))
         new = new.select(self._names())
         self._rows, self._asked = [], []
