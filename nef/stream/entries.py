@@ -82,7 +82,7 @@ def decode(identity: str, field: bytes | None) -> Entry:
     if not 0 < len(content["from"]) <= _LONGEST_NAME:
         raise EntryError(f"entry.from: a name has 1 to {_LONGEST_NAME} characters")
     for table, rows in content["rows"].items():
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        if not isinstance(rows, list) or not {dict}.issuperset(map(type, rows)):
             raise EntryError(f"entry.rows.{table}: no list of objects")
     return Entry(
         identity, content["from"], content["n"], content["through"], content["rows"],

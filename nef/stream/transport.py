@@ -271,7 +271,8 @@ class Reader:
         return entries
 
     def acknowledge(self, ids: Sequence[str], through: str) -> None:
-        """Acknowledges entries and removes those up to an id from the stream.
+        """Acknowledges entries and removes those up to an id from the stream, but for what another
+        group has not done.
 
         All up to there must be counted in, and are, as one reader gets them in order.
         """
@@ -279,8 +280,25 @@ class Reader:
         with self._client.pipeline(transaction=False) as pipe:
             for start in range(0, len(ids), 1000):
                 pipe.xack(self._stream, self._group, *ids[start : start + 1000])
-            pipe.xtrim(self._stream, minid=_after(through), approximate=False)
+            pipe.xtrim(self._stream, minid=self._needed_from(through), approximate=False)
             pipe.execute()
+
+    def _needed_from(self, through: str) -> str:
+        """The first id that is not done by this group, up to `through`, and by every other one."""
+        needed = _after(through)
+        try:
+            groups: Any = self._client.xinfo_groups(self._stream)
+        except redis.ResponseError:  # no stream any more
+            return needed
+        for group in groups:
+            if _text(group["name"]) == self._group:
+                continue
+            theirs = _after(_text(group["last-delivered-id"]))
+            if group["pending"]:
+                pending: Any = self._client.xpending(self._stream, group["name"])
+                theirs = _text(pending["min"]) if pending["min"] else theirs
+            needed = min(needed, theirs, key=order)
+        return needed
 
     def unread(self) -> int:
         """Entries of the stream that are not acknowledged."""
