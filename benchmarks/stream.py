@@ -57,10 +57,8 @@ def main(
         longest = seconds + (_KILLING_S + _PATIENCE_S if kills else 0) + 60
         with loading(address, events_s, longest) as load:
             run = _Run(Path(scratch), load, random.Random(seed))
-            steady = run.steady(seconds)
+            steady = run.steady(seconds, kill=kills > 0)
             disturbed = run.disturbed(kills)
-            load.stopped.set()
-            run.drain()
         result = steady | disturbed | {"events": load.sent.value * ROWS_A_REPORT} | run.compared()
     Console().print_json(json.dumps(result))
     print(write_result("stream", result, out))
@@ -110,17 +108,19 @@ class _Run:
                 if process.wait(_PATIENCE_S):
                     sys.exit(f"the consumer ended with {process.returncode}")
 
-    def steady(self, seconds: float) -> dict[str, Any]:
-        """Latencies and memory of one consumer that nobody disturbs."""
+    def steady(self, seconds: float, *, kill: bool) -> dict[str, Any]:
+        """Latencies and memory of one consumer that nobody disturbs; killed in the end, or ended."""
         with self.consumer() as process:
+            self.load.begun.set()
             time.sleep(min(_WARM_S, seconds / 4))  # the first parts import and allocate
             began, sent = time.monotonic(), self.load.sent.value
             self.probe(began + seconds, process.pid)
             took = time.monotonic() - began
             events = (self.load.sent.value - sent) * ROWS_A_REPORT
             self.rss_mb.append(_rss_mb(process.pid))
-            process.kill()  # the first kill, where there are more; never a clean end
-            process.wait()
+            if kill:
+                process.kill()
+                process.wait()
         return {
             "events_s": round(events / took), "seconds": round(took, 1),
             "p50_ms": _quantile(self.latencies_ms, 0.5), "p99_ms": _quantile(self.latencies_ms, 0.99),
@@ -154,9 +154,10 @@ class _Run:
             self.latencies_ms.append((time.time_ns() / 1000 - newest[1]) / 1000)
 
     def disturbed(self, kills: int) -> dict[str, Any]:
-        """Kills the consumer at random; the latencies of that time, restarts and all."""
+        """Kills the consumer at random, once `steady` did; the latencies, with restarts and all. Then
+        the sender ends and a last consumer commits every entry."""
         self.latencies_ms.clear()
-        began, done = time.monotonic(), 0
+        began, done = time.monotonic(), min(kills, 1)
         ended = threading.Event()
         probing = threading.Thread(target=self._probe_until, args=(ended,), daemon=True)
         probing.start()
@@ -168,11 +169,13 @@ class _Run:
             done += 1
             _say(f"killed {done} of {kills}")
         took = time.monotonic() - began
-        with self.consumer():  # also lets the last probe come to its end
-            ended.set()
-            probing.join(_PATIENCE_S)
         if done < kills:
             _say(f"{done} kills took {took:.0f} s: that is enough")
+        with self.consumer():
+            ended.set()
+            probing.join(_PATIENCE_S)
+            self.load.stopped.set()
+            self.drain()
         return {
             "kills": done, "kills_seconds": round(took, 1),
             "kills_p50_ms": _quantile(self.latencies_ms, 0.5),
@@ -186,13 +189,12 @@ class _Run:
     def drain(self) -> None:
         """Waits until every entry is committed."""
         client, deadline = connect(self.load.address), time.monotonic() + _PATIENCE_S
-        with self.consumer():
-            idle = 0
-            while idle < 5:  # the sender may still put in its last ones
-                idle = 0 if client.xlen(STREAM) else idle + 1
-                if time.monotonic() > deadline:
-                    sys.exit(f"{client.xlen(STREAM)} entries are left after {_PATIENCE_S} s")
-                time.sleep(0.1)
+        idle = 0
+        while idle < 5:  # the sender may still put in its last ones
+            idle = 0 if client.xlen(STREAM) else idle + 1
+            if time.monotonic() > deadline:
+                sys.exit(f"{client.xlen(STREAM)} entries are left after {_PATIENCE_S} s")
+            time.sleep(0.1)
 
     def compared(self) -> dict[str, int]:
         """The features that are there against the batch's over what was sent, all views.

@@ -25,13 +25,15 @@ _CELLS = 20
 
 @dataclass(frozen=True)
 class Load:
-    """times: microseconds of each report that went; sent: how many; both shared with the sender."""
+    """times: microseconds of each report that went; sent: how many; both shared with the sender,
+    which waits for `begun` and ends at `stopped`."""
 
     address: str
     ues: int
     reports_s: float
     times: Any
     sent: Any
+    begun: Any
     stopped: Any
 
     @property
@@ -98,21 +100,22 @@ def _report(number: int, ues: int, now: int) -> dict[str, list[dict[str, Any]]]:
 
 @contextmanager
 def loading(address: str, events_s: int, longest_s: float) -> "Iterator[Load]":
-    """Reports at the rate, one a second and UE, until the block ends, then what is held and the end.
+    """Reports at the rate, one a second and UE, from `begun` until the block ends.
 
     longest_s: it stops by itself after that much.
     """
     spawn = multiprocessing.get_context("spawn")
     rate = events_s / ROWS_A_REPORT
     times = spawn.RawArray("q", int(rate * longest_s) + 1)
-    sent, stopped = spawn.RawValue("q", 0), spawn.Event()
-    load = Load(address, max(1, int(rate)), rate, times, sent, stopped)
+    sent, begun, stopped = spawn.RawValue("q", 0), spawn.Event(), spawn.Event()
+    load = Load(address, max(1, int(rate)), rate, times, sent, begun, stopped)
     process = spawn.Process(target=_send, args=(load,), daemon=True)
     process.start()
     try:
         yield load
     finally:
         stopped.set()
+        begun.set()
         process.join(90)
         if process.exitcode != 0:
             process.kill()
@@ -122,6 +125,7 @@ def loading(address: str, events_s: int, longest_s: float) -> "Iterator[Load]":
 def _send(load: Load) -> None:
     pause = 1 / load.reports_s
     with Producer(connect(load.address)) as producer:
+        load.begun.wait()
         began = time.monotonic()
         for number in range(len(load.times)):
             ahead = began + number * pause - time.monotonic()
