@@ -2,10 +2,10 @@
 
     python -m benchmarks.stream --seconds 600 --kills 20
 
-A Redis of its own, the consumer's own command, and here a producer of live reports: each UE one a second,
-of six rows (radio, flow, motion, three candidate cells), one entry a report. An event is one row. Beside
-it one reader asks for the newest report of a UE until the online store has its features. Then the consumer
-is killed again and again while the same goes on; in the end feature rows are held against what was sent.
+A Redis of its own, the consumer's own command, a sender of live reports in a third process; an event is
+one row. Here one reader asks for the newest report of a UE until the online store has its features.
+First nothing is disturbed; then, while the same goes on, the consumer is killed (SIGKILL) and begun again
+and again. In the end every feature row is held against what the batch makes of the rows that were sent.
 """
 
 import json
@@ -30,68 +30,63 @@ from rich.console import Console
 
 from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
-from nef.stream.transport import STREAM, Producer, connect
+from benchmarks.stream_load import ROWS_A_REPORT, Load, loading
+from feature_repo import compute
+from feature_repo.views import WINDOWED
+from feature_repo.windows import View
+from nef.stream.transport import STREAM, connect
+from pipelines.stream.times import ARRIVAL, EVENT
+from pipelines.stream.times import time as at_time
 
-ROWS_A_REPORT = 6
-VIEWS = {"ue_radio": 1, "ue_flow": 1, "ue_motion": 1, "ue_cell_link": 3}  # feature rows a report
 _PATIENCE_S = 120
+_KILLING_S = 300.0  # the longest time for all kills
+_WARM_S = 10.0
+_SAMPLED_UES = 25
 
 
 def main(
     events_s: Annotated[int, typer.Option(help="rows a second")] = 5_000,
-    seconds: Annotated[float, typer.Option(help="length of the measured run")] = 60.0,
-    kills: Annotated[int, typer.Option(help="kills of the consumer, after the measured run")] = 20,
-    seed: Annotated[int, typer.Option(help="of values and of the times of kills")] = 1,
+    seconds: Annotated[float, typer.Option(help="length of the undisturbed run")] = 60.0,
+    kills: Annotated[int, typer.Option(help="kills of the consumer, after that run")] = 20,
+    seed: Annotated[int, typer.Option(help="of the times of kills")] = 1,
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
 ) -> None:
     """Measures, prints and writes stream.json."""
     with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as address:
-        run = _Run(Path(scratch), address, events_s, random.Random(seed))
         _online_key("")  # imports Feast, before time counts
-        with run.consumer():
-            with run.producing():
-                time.sleep(min(5.0, seconds / 4))  # the first parts import and allocate
-                began, sent = time.monotonic(), run.rows
-                run.probe(seconds)
-                took, rate = time.monotonic() - began, run.rows - sent
-        killed = run.killed(kills)
-        result = {
-            "events_s": round(rate / took),
-            "seconds": round(took, 1),
-            "p50_ms": run.quantile(0.5),
-            "p99_ms": run.quantile(0.99),
-            "probes": len(run.latencies_ms),
-            "kills": killed,
-            "events": run.rows,
-            **run.compared(),
-        }
+        longest = seconds + (_KILLING_S + _PATIENCE_S if kills else 0) + 60
+        with loading(address, events_s, longest) as load:
+            run = _Run(Path(scratch), load, random.Random(seed))
+            steady = run.steady(seconds, kill=kills > 0)
+            disturbed = run.disturbed(kills)
+        result = steady | disturbed | {"events": load.sent.value * ROWS_A_REPORT} | run.compared()
     Console().print_json(json.dumps(result))
     print(write_result("stream", result, out))
+    if result["lost"] or result["duplicated"] or result["wrong"]:
+        sys.exit("feature rows are not those of the batch")
 
 
 @dataclass
 class _Run:
     folder: Path
-    address: str
-    events_s: int
+    load: Load
     random: random.Random
-    rows: int = 0
-    reports: list[tuple[str, int]] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
+    rss_mb: list[float] = field(default_factory=list)
 
     @contextmanager
     def consumer(self) -> "Iterator[subprocess.Popen[str]]":
-        """The command, once it reads."""
+        """The command, once it reads; ended by SIGTERM where it is not killed before."""
         repo = self.folder / "feature_repo"
         repo.mkdir(exist_ok=True)
         options = {
-            "redis": self.address, "repo": repo, "features": self.folder / "features",
+            "redis": self.load.address, "repo": repo, "features": self.folder / "features",
             "state": self.folder / "state", "quarantine": self.folder / "quarantine",
-            "metrics-port": 0, "commit-s": 2,
+            "metrics-port": 0, "commit-s": 2, "compact-s": 60,
         }  # fmt: skip
         command = [sys.executable, "-m", "pipelines.stream"]
         command += [f"--{name}={value}" for name, value in options.items()]
-        environment = {"QOS_REDIS": self.address, "PATH": "/usr/bin:/bin"}
+        environment = {"QOS_REDIS": self.load.address, "PATH": "/usr/bin:/bin"}
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=environment
         ) as process:
@@ -99,6 +94,7 @@ class _Run:
             for line in process.stderr:
                 if line.startswith("consuming"):
                     break
+                _say(line.rstrip())
             else:
                 sys.exit(f"the consumer ended with {process.wait()}")
             threading.Thread(target=_shown, args=(process.stderr,), daemon=True).start()
@@ -112,119 +108,162 @@ class _Run:
                 if process.wait(_PATIENCE_S):
                     sys.exit(f"the consumer ended with {process.returncode}")
 
-    @contextmanager
-    def producing(self) -> Iterator[None]:
-        """Reports at the rate, until the block ends; then until all are committed."""
-        stopped = threading.Event()
-        thread = threading.Thread(target=self._produce, args=(stopped,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stopped.set()
-            thread.join()
-
-    def _produce(self, stopped: threading.Event) -> None:
-        ues = max(1, self.events_s // ROWS_A_REPORT)
-        pause = ROWS_A_REPORT / self.events_s
-        with Producer(connect(self.address)) as producer:
-            began, number = time.monotonic(), 0
-            while not stopped.is_set():
-                ahead = began + number * pause - time.monotonic()
-                if ahead > 0.002:
-                    producer.flush()
-                    time.sleep(ahead)
-                ue, now = f"ue{number % ues}", time.time_ns() // 1000
-                producer.send(self._report(ue, now))
-                self.reports.append((ue, now))
-                self.rows += ROWS_A_REPORT
-                number += 1
-
-    def _report(self, ue: str, now: int) -> dict[str, list[dict[str, Any]]]:
-        same = {"event_timestamp": now, "arrival_timestamp": now, "ue_id": ue, "session_id": "s"}
-        gauss, level = self.random.gauss, self.random.uniform(-110, -70)
-        cells = [f"c{self.random.randrange(20)}", "c20", "c21"]
+    def steady(self, seconds: float, *, kill: bool) -> dict[str, Any]:
+        """Latencies and memory of one consumer that nobody disturbs; killed in the end, or ended."""
+        with self.consumer() as process:
+            self.load.begun.set()
+            time.sleep(min(_WARM_S, seconds / 4))  # the first parts import and allocate
+            began, sent = time.monotonic(), self.load.sent.value
+            self.probe(began + seconds, process.pid)
+            took = time.monotonic() - began
+            events = (self.load.sent.value - sent) * ROWS_A_REPORT
+            self.rss_mb.append(_rss_mb(process.pid))
+            if kill:
+                process.kill()
+                process.wait()
         return {
-            "ue_radio": [
-                same | {"cell_id": cells[0], "rat": "NR", "rsrp_dbm": level, "rsrq_db": -11.0}
-                | {"sinr_db": gauss(8, 4), "cqi": 9.0},
-            ],
-            "ue_flow": [
-                same | {"five_qi": 9, "cell_id": cells[0], "downlink_mbps": abs(gauss(40, 9))}
-                | {"downlink_delay_ms": abs(gauss(20, 4)), "packet_loss_ratio": 0.0},
-            ],
-            "ue_motion": [same | {"speed_mps": abs(gauss(5, 2))}],
-            "ue_neighbour": [
-                same | {"rank": rank, "cell_id": cell, "rat": "NR", "rsrp_dbm": level - 3 * rank}
-                | {"rsrp_offset_db": -3.0 * rank}
-                for rank, cell in enumerate(cells)
-            ],
+            "events_s": round(events / took), "seconds": round(took, 1),
+            "p50_ms": _quantile(self.latencies_ms, 0.5), "p99_ms": _quantile(self.latencies_ms, 0.99),
+            "max_ms": _quantile(self.latencies_ms, 1.0), "probes": len(self.latencies_ms),
+            "rss_start_mb": self.rss_mb[0], "rss_end_mb": self.rss_mb[-1],
+            "rss_most_mb": max(self.rss_mb),
         }  # fmt: skip
 
-    def probe(self, seconds: float) -> None:
+    def probe(self, until: float, process: int | None = None) -> None:
         """Milliseconds from an event to its features, of the report that is newest each time."""
-        client, deadline = connect(self.address), time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        client, shown = connect(self.load.address), 0.0
+        while time.monotonic() < until:
+            if process is not None and time.monotonic() - shown >= 10:
+                shown = time.monotonic()
+                self.rss_mb.append(_rss_mb(process))
+                left, lately = until - shown, self.latencies_ms[-500:] or [np.nan]
+                _say(
+                    f"{left:4.0f} s left, {self.load.sent.value} reports, p50 "
+                    f"{_quantile(lately, 0.5)} ms, p99 {_quantile(lately, 0.99)} ms, "
+                    f"{self.rss_mb[-1]:.0f} MB, {client.xlen(STREAM)} entries wait"
+                )
             time.sleep(0.005)
-            if not self.reports:
+            newest = self.load.newest
+            if newest is None:
                 continue
-            ue, event = self.reports[-1]
-            key = _online_key(ue)
-            while (stored := _event_of(client, key)) is None or stored < event:
-                if time.monotonic() > deadline + _PATIENCE_S:
-                    sys.exit(f"{ue}: no feature of {event} after {_PATIENCE_S} s")
+            key = _online_key(newest[0])
+            while (stored := _event_of(client, key)) is None or stored < newest[1]:
+                if time.monotonic() > until + _PATIENCE_S:
+                    sys.exit(f"{newest[0]}: no feature of {newest[1]} after {_PATIENCE_S} s")
                 time.sleep(0.001)
-            self.latencies_ms.append((time.time_ns() / 1000 - event) / 1000)
+            self.latencies_ms.append((time.time_ns() / 1000 - newest[1]) / 1000)
 
-    def killed(self, kills: int) -> int:
-        """Kills the consumer at random, and lets a last one finish."""
-        if not kills:
+    def disturbed(self, kills: int) -> dict[str, Any]:
+        """Kills the consumer at random, once `steady` did; the latencies, with restarts and all. Then
+        the sender ends and a last consumer commits every entry."""
+        self.latencies_ms.clear()
+        began, done = time.monotonic(), min(kills, 1)
+        ended = threading.Event()
+        probing = threading.Thread(target=self._probe_until, args=(ended,), daemon=True)
+        probing.start()
+        while done < kills and time.monotonic() - began < _KILLING_S:
+            with self.consumer() as process:
+                time.sleep(self.random.uniform(0.1, 3.0))
+                process.kill()
+                process.wait()
+            done += 1
+            _say(f"killed {done} of {kills}")
+        took = time.monotonic() - began
+        if done < kills:
+            _say(f"{done} kills took {took:.0f} s: that is enough")
+        with self.consumer():
+            ended.set()
+            probing.join(_PATIENCE_S)
+            self.load.stopped.set()
             self.drain()
-            return 0
-        with self.producing():
-            for number in range(kills):
-                with self.consumer() as process:
-                    time.sleep(self.random.uniform(0.1, 3.0))
-                    process.kill()
-                    process.wait()
-                Console(stderr=True).print(f"killed {number + 1} of {kills}")
-        self.drain()
-        return kills
+        return {
+            "kills": done, "kills_seconds": round(took, 1),
+            "kills_p50_ms": _quantile(self.latencies_ms, 0.5),
+            "kills_p99_ms": _quantile(self.latencies_ms, 0.99),
+        }  # fmt: skip
+
+    def _probe_until(self, ended: threading.Event) -> None:
+        while not ended.is_set():
+            self.probe(time.monotonic() + 0.2)
 
     def drain(self) -> None:
         """Waits until every entry is committed."""
-        client, deadline = connect(self.address), time.monotonic() + _PATIENCE_S
-        with self.consumer():
-            while client.xlen(STREAM):
-                if time.monotonic() > deadline:
-                    sys.exit(f"{client.xlen(STREAM)} entries are left after {_PATIENCE_S} s")
-                time.sleep(0.1)
-
-    def quantile(self, share: float) -> float:
-        """Of the latencies, in milliseconds."""
-        return round(float(np.quantile(self.latencies_ms, share)), 1)
+        client, deadline = connect(self.load.address), time.monotonic() + _PATIENCE_S
+        idle = 0
+        while idle < 5:  # the sender may still put in its last ones
+            idle = 0 if client.xlen(STREAM) else idle + 1
+            if time.monotonic() > deadline:
+                sys.exit(f"{client.xlen(STREAM)} entries are left after {_PATIENCE_S} s")
+            time.sleep(0.1)
 
     def compared(self) -> dict[str, int]:
-        """lost: feature rows or admitted rows that are missing; duplicated: those there twice."""
-        counts = json.loads((self.folder / "state" / "checkpoint.json").read_text())["counts"]
-        lost, duplicated = abs(self.rows - counts["admitted"]), 0
-        sent = pl.DataFrame(self.reports, schema=["ue_id", "event"], orient="row")
-        for view, times in VIEWS.items():
-            found = pl.read_parquet(
-                self.folder / "features" / view / "**" / "*.parquet", hive_partitioning=False
-            )
-            keys = [c for c in found.columns if c in ("ue_id", "cell_id", "five_qi")]
-            once = found.unique([*keys, "event_timestamp", "arrival_timestamp"])
-            duplicated += len(found) - len(once)
-            events = once.select("ue_id", pl.col("event_timestamp").to_physical().alias("event"))
-            missing = sent.join(events.unique(), on=["ue_id", "event"], how="anti")
-            lost += len(missing) * times
-        return {"lost": lost, "duplicated": duplicated}
+        """The features that are there against the batch's over what was sent, all views.
+
+        lost: rows sent and not admitted, and feature rows that are missing; duplicated: feature rows
+        that are there twice or should not be; wrong: values that differ, of `checked` that were compared
+        (of some UEs, and all cells).
+        """
+        _say("comparing with the batch")
+        saved = json.loads((self.folder / "state" / "checkpoint.json").read_text())
+        tables, until = self.load.tables(), saved["watermark"]["value"]
+        sent = self.load.sent.value * ROWS_A_REPORT
+        admitted = saved["counts"]["admitted"]
+        lost, duplicated = max(0, sent - admitted), max(0, admitted - sent)
+        wrong = checked = 0
+        for view in WINDOWED:
+            clock = compute.keyed(tables[view.clock_table], view.keys)
+            wanted = compute.emissions(clock, view).filter(pl.col(ARRIVAL) <= at_time(until))
+            files = self.folder / "features" / view.name / "**" / "*.parquet"
+            found = pl.scan_parquet(files, hive_partitioning=False)
+            names = [*view.keys, EVENT, ARRIVAL]
+            got = found.select(names).collect()
+            once = got.unique()
+            lost += len(wanted.join(once, on=names, how="anti"))
+            duplicated += len(got) - len(once) + len(once.join(wanted, on=names, how="anti"))
+            values = _differences(view, found, tables, until)
+            wrong, checked = wrong + values[0], checked + values[1]
+            _say(f"{view.name}: {len(got)} feature rows, {values[1]} values compared")
+        return {"lost": lost, "duplicated": duplicated, "wrong": wrong, "checked": checked}
+
+
+def _differences(
+    view: View, found: pl.LazyFrame, tables: dict[str, pl.DataFrame], until: int
+) -> tuple[int, int]:
+    """Values that differ from the batch's, and how many were compared."""
+    some = pl.lit(value=True)
+    if "ue_id" in view.keys:
+        some = pl.col("ue_id").is_in([f"ue{n}" for n in range(_SAMPLED_UES)])
+    rows, clock = (tables[name].filter(some) for name in (view.table, view.clock_table))
+    wanted = compute.features(rows, clock, view).filter(pl.col(ARRIVAL) <= at_time(until))
+    names = [*view.keys, EVENT, ARRIVAL]
+    got = found.filter(some).collect().unique(names)
+    pairs = wanted.join(got, on=names, suffix=" got")
+    wrong = 0
+    for feature in view.features():
+        one, other = pl.col(feature.name), pl.col(f"{feature.name} got")
+        close = (one - other).abs() <= 1e-6 + 1e-9 * one.abs()
+        same = (one.is_null() & other.is_null()) | close.fill_null(value=False)
+        wrong += pairs.select((~same).sum()).item()
+    return wrong, len(pairs) * len(view.features())
+
+
+def _quantile(latencies_ms: list[float], share: float) -> float | None:
+    return round(float(np.quantile(latencies_ms, share)), 1) if latencies_ms else None
+
+
+def _rss_mb(process: int) -> float:
+    """Memory of a process that is resident."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return round(pages * 4096 / 1e6, 1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _shown(lines: Any) -> None:
     for line in lines:
-        print(line, end="", file=sys.stderr)
+        _say(line.rstrip())
 
 
 def _online_key(ue: str) -> bytes:

@@ -18,7 +18,7 @@ from feature_repo.windows import Feature, View, Window
 
 EVENT, ARRIVAL = "event_timestamp", "arrival_timestamp"
 _MAX_PAIRS = 4_000_000  # rows of the explicit pass held at once
-_ROUNDING = 1e-9  # a mean of values at a bound may end this much, relatively, beyond it
+ROUNDING = 1e-9  # a mean of values at a bound may end this much, relatively, beyond it
 
 
 def features(rows: pl.DataFrame, clock: pl.DataFrame, view: View) -> pl.DataFrame:
@@ -27,13 +27,22 @@ def features(rows: pl.DataFrame, clock: pl.DataFrame, view: View) -> pl.DataFram
     rows: the view's table; clock: the table whose arrivals ask for a computation (`rows` itself for
     most views). Sorted by keys, then arrival. Null: not enough values in the window.
     """
-    columns = sorted({window.column for window in view.windows})
-    known = _known_rows(rows, view, columns)
-    asked = emissions(_keyed(clock, view.keys), view)
+    return of_known(known_rows(rows, view), emissions(keyed(clock, view.keys), view), view)
+
+
+def of_known(known: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFrame:
+    """As `features`, from what `known_rows` and `emissions` gave."""
+    known = known.sort(known.columns)  # an order that does not hang on the input's
     if view.tick is None:
         computed = _by_arrival(known, asked, view)
     else:
         computed = _explicit(known, asked, view)
+    return finished(computed, view)
+
+
+def finished(computed: pl.DataFrame, view: View) -> pl.DataFrame:
+    """Every feature of the view over emissions with some of them: an empty window's value where a
+    kernel has one, else null; put back on a bound where only rounding went past it."""
     names = [feature.name for feature in view.features()]
     absent = [pl.lit(None, pl.Float64).alias(n) for n in names if n not in computed.columns]
     empty = [
@@ -56,30 +65,26 @@ def _unrounded(feature: Feature) -> pl.Expr:
     for bound, side in ((feature.low, -1.0), (feature.high, 1.0)):
         if bound is not None:
             beyond = side * (value - bound)
-            by_rounding = (beyond > 0) & (beyond <= _ROUNDING * max(1.0, abs(bound)))
+            by_rounding = (beyond > 0) & (beyond <= ROUNDING * max(1.0, abs(bound)))
             value = pl.when(by_rounding).then(float(bound)).otherwise(value)
     return value.alias(feature.name)
 
 
-def _keyed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    return rows.drop_nulls(list(keys))
+def keyed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """The rows that have every key."""
+    some = [key for key in keys if rows[key].null_count()]
+    return rows.drop_nulls(some) if some else rows
 
 
-def _known_rows(rows: pl.DataFrame, view: View, columns: list[str]) -> pl.DataFrame:
-    """Keys, times and the windows' columns, in an order that does not hang on the input's."""
-    kept = _keyed(rows, view.keys)
+def known_rows(rows: pl.DataFrame, view: View) -> pl.DataFrame:
+    """Keys, times and the windows' columns (Float64) of the rows that count for a view."""
+    kept = keyed(rows, view.keys)
     if view.where is not None:
         kept = kept.filter(view.where)
     derived = [d.expression.cast(pl.Float64).alias(name) for name, d in view.derived.items()]
-    return (
-        kept.with_columns(derived)
-        .select(
-            *view.keys,
-            EVENT,
-            ARRIVAL,
-            *(pl.col(name).cast(pl.Float64) for name in columns),
-        )
-        .sort(*view.keys, EVENT, ARRIVAL, *columns)
+    columns = sorted({window.column for window in view.windows})
+    return kept.with_columns(derived).select(
+        *view.keys, EVENT, ARRIVAL, *(pl.col(name).cast(pl.Float64) for name in columns)
     )
 
 
@@ -105,7 +110,8 @@ def _text(duration: timedelta) -> str:
     return f"{int(duration.total_seconds() * 1_000_000)}us"
 
 
-def _named(view: View, window: Window) -> str:
+def named(view: View, window: Window) -> str:
+    """The name of a window's feature."""
     return f"{view.entity}_{window.column}_{window.op}_{window.span}"
 
 
@@ -173,7 +179,7 @@ def _rolling(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFram
         values = table.rolling(
             index_column=EVENT, period=_text(length), closed="right", group_by=keys
         ).agg(
-            kernel(w.op).aggregate(pl.col(w.column), time, time.max()).alias(_named(view, w))
+            kernel(w.op).aggregate(pl.col(w.column), time, time.max()).alias(named(view, w))
             for w in windows
         )
         result = result.join(
@@ -258,7 +264,7 @@ def _aggregate(rows: pl.DataFrame, asked: pl.DataFrame, view: View) -> pl.DataFr
         value, time = pl.col(window.column).filter(inside), pl.col(EVENT).filter(inside)
         stamp = pl.col("_stamp").first()
         aggregates.append(
-            kernel(window.op).aggregate(value, time, stamp).alias(_named(view, window))
+            kernel(window.op).aggregate(value, time, stamp).alias(named(view, window))
         )
     values = pairs.group_by("_emission", maintain_order=True).agg(aggregates)
     return numbered.join(values, on="_emission", how="left").drop("_emission")

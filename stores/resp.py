@@ -137,6 +137,9 @@ def evalsha(sha: str, keys: pa.BinaryArray, arguments: Sequence[pa.BinaryArray])
     return join([*parts, pa.scalar(b"\r\n")])
 
 
+_WORTH_A_THREAD = 1_000  # rows; fewer are sent before another thread has begun
+
+
 def by_stream(client: Any, commands: Iterable[Commands], done: Done) -> None:
     """Sends to one server, making the next commands while it works on the last.
 
@@ -151,7 +154,11 @@ def by_stream(client: Any, commands: Iterable[Commands], done: Done) -> None:
                 wire = evalsha(command.sha, command.keys, command.cells)
                 if sent:
                     sent.result()
-                sent = sender.submit(_send, connection, command, wire, loaded, done)
+                    sent = None
+                if len(command.keys) < _WORTH_A_THREAD:
+                    _send(connection, command, wire, loaded, done)
+                else:
+                    sent = sender.submit(_send, connection, command, wire, loaded, done)
             if sent:
                 sent.result()
     except BaseException:

@@ -13,6 +13,8 @@ import orjson
 Row = dict[str, Any]
 
 _CLOCKS_DIFFER_US = 5_000_000
+_LARGEST = 2**53
+_LONGEST_NAME = 200
 
 
 class EntryError(ValueError):
@@ -70,12 +72,24 @@ def decode(identity: str, field: bytes | None) -> Entry:
         raise EntryError(f"entry: a {type(content).__name__}, where an object is expected")
     kinds = {"from": str, "n": int, "through": int | None, "rows": dict}
     for name, kind in kinds.items():
-        if name not in content or not isinstance(content[name], kind):
-            raise EntryError(f"entry.{name}: {content.get(name)!r} is no {kind}")
+        value = content.get(name)
+        if name not in content or not isinstance(value, kind) or isinstance(value, bool):
+            raise EntryError(f"entry.{name}: {_short(value)} is no {kind}")
+    if not 0 <= content["n"] < _LARGEST:
+        raise EntryError(f"entry.n: {content['n']}, where 0 to {_LARGEST - 1} is allowed")
+    if content["through"] is not None and abs(content["through"]) >= _LARGEST:
+        raise EntryError(f"entry.through: {content['through']}, no time in microseconds")
+    if not 0 < len(content["from"]) <= _LONGEST_NAME:
+        raise EntryError(f"entry.from: a name has 1 to {_LONGEST_NAME} characters")
     for table, rows in content["rows"].items():
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        if not isinstance(rows, list) or not {dict}.issuperset(map(type, rows)):
             raise EntryError(f"entry.rows.{table}: no list of objects")
     return Entry(
         identity, content["from"], content["n"], content["through"], content["rows"],
         bool(content.get("last")),
     )  # fmt: skip
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"

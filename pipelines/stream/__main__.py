@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from datetime import timedelta
@@ -21,7 +22,8 @@ from nef.stream.transport import GROUP, STREAM, Reader, connect
 from pipelines.stream import checkpoint
 from pipelines.stream.consumer import Consumer, Settings
 from pipelines.stream.metrics import Metrics
-from pipelines.stream.outputs import OnlineRows
+from pipelines.stream.outage import Patience
+from pipelines.stream.outputs import FEATURES, QUARANTINE, STATE, OnlineRows, prepare
 from schemas.errors import QosError
 from stores.errors import StoreError
 from stores.source import append_rows
@@ -35,15 +37,9 @@ def consume(
     group: Annotated[str, typer.Option(help="consumer group")] = GROUP,
     profile: Annotated[str, typer.Option(help=f"feature store: {', '.join(PROFILES)}")] = "redis",
     repo: Annotated[Path, typer.Option(help="where relative places of the profile start")] = REPO,
-    features: Annotated[Path, typer.Option(help="offline source, a folder a view")] = Path(
-        "data/features"
-    ),
-    state: Annotated[Path, typer.Option(help="checkpoint and rows of the windows")] = Path(
-        ".qos/stream"
-    ),
-    quarantine: Annotated[Path, typer.Option(help="refused rows, with reasons")] = Path(
-        "data/quarantine"
-    ),
+    features: Annotated[Path, typer.Option(help="offline features, a folder a view")] = FEATURES,
+    state: Annotated[Path, typer.Option(help="checkpoint and rows of the windows")] = STATE,
+    quarantine: Annotated[Path, typer.Option(help="refused rows, with reasons")] = QUARANTINE,
     lateness_s: Annotated[
         float, typer.Option(help="a row that arrives longer after its event is refused")
     ] = 60.0,
@@ -51,31 +47,53 @@ def consume(
         float, typer.Option(help="a producer silent for so long is not waited for")
     ] = 30.0,
     commit_s: Annotated[float, typer.Option(help="longest time between two commits")] = 5.0,
+    patience_s: Annotated[
+        float, typer.Option(help="longest outage of Redis that is waited for")
+    ] = 60.0,
+    compact_s: Annotated[
+        float, typer.Option(help="time between two compactions of the offline files; 0: none")
+    ] = 3600.0,
     host: Annotated[str, typer.Option(help="address of /metrics")] = "127.0.0.1",
     metrics_port: Annotated[int, typer.Option(help="port of /metrics; 0: none")] = 9109,
 ) -> None:
     """Turns the rows of a Redis stream into features, online at once and offline at each commit.
 
-    Runs until SIGTERM or SIGINT. A second one on the same state waits and takes over.
+    Runs until SIGTERM or SIGINT. A second one on the same state waits and takes over; one with another
+    state is refused while the group is read.
     """
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     settings = Settings(
         state, features, quarantine, timedelta(seconds=lateness_s), timedelta(seconds=idle_s),
-        timedelta(seconds=commit_s),
+        timedelta(seconds=commit_s), timedelta(seconds=patience_s),
     )  # fmt: skip
     store = open_store(profile, repo)
     apply(store)
+    prepare(features)
     metrics = Metrics()
     if metrics_port:
         start_http_server(metrics_port, addr=host, registry=metrics.registry)
     with checkpoint.locked(state, stopped.is_set) as mine:
         if mine:
-            reader = Reader(connect(redis), stream, group)
+            owner = checkpoint.read(state).name
+            patience = Patience(patience_s, metrics.failures.inc, stopped.is_set)
+            client = connect(redis)
+            reader = patience.call(lambda: Reader(client, stream, group, owner=owner))
+            if compact_s:
+                threading.Thread(
+                    target=_compact, args=(features, state, compact_s, stopped), daemon=True
+                ).start()
             consumer = Consumer(reader, OnlineRows(store), append_rows, settings, metrics)
             typer.echo(f"consuming {stream} of {redis.split(',')[0]}", err=True)
             consumer.run(stopped.is_set)
+
+
+def _compact(features: Path, state: Path, pause_s: float, stopped: threading.Event) -> None:
+    """Compacts now and again, in a process that gives way to this one."""
+    command = ["nice", "-n", "19", sys.executable, "-m", "pipelines.stream.compact"]
+    while not stopped.wait(pause_s):
+        subprocess.run([*command, f"--features={features}", f"--state={state}"], check=False)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import polars as pl
 from feature_repo.windows import spelled
 from nef.stream.entries import Row
 from pipelines.admit import split
-from pipelines.stream.incremental import ARRIVAL, EVENT, micros
+from pipelines.stream.times import ARRIVAL, EVENT, micros
 from schemas.tables import TABLES, dtypes
 
 
@@ -33,6 +33,9 @@ class Given:
     places: list[tuple[str, int]]
     closed: list[int]
     latest: list[int] = field(default_factory=list)
+
+    def __getitem__(self, part: slice) -> "Given":
+        return Given(self.rows[part], self.places[part], self.closed[part], self.latest[part])
 
 
 class Judged(NamedTuple):

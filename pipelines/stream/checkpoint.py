@@ -3,6 +3,7 @@
     state/lock                 held by the consumer that runs; the next one waits for it
     state/checkpoint.json      the manifest; its renaming is the moment at which a commit counts
     state/<table>-<n>.arrow    admitted rows of commit n, or of several, merged
+    state/@<view>-<n>.arrow    what a view of ticks folded by commit n, or by several
 
 Every commit has a number, and so does each file that it leaves anywhere. What bears a greater number
 than the manifest was never committed: it is removed and made again.
@@ -24,13 +25,15 @@ import polars as pl
 from schemas.errors import QosError
 
 MANIFEST = "checkpoint.json"
-_MERGED_AT = 16  # files of one table and size
+_MERGED_AT = 16  # files of one series and size
+_LAYOUT = 2
 
 
 @dataclass
 class Checkpoint:
     """name: tells the files of this state from those of others; position: id of the newest entry that
-    is counted in; segments: file name to its level, by table; counts: since the first run.
+    is counted in; segments: file name to its level, by series (a table, or @ and a view); counts: since
+    the first run; layout: of this folder.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Checkpoint:
     watermark: dict[str, Any] = field(default_factory=dict)
     segments: dict[str, dict[str, int]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    layout: int = 1
 
 
 @contextmanager
@@ -64,11 +68,17 @@ def read(folder: Path) -> Checkpoint:
     """The last commit, or the first, empty one. Raises `QosError` for an unreadable manifest."""
     path = folder / MANIFEST
     if not path.exists():
-        write(folder, Checkpoint(uuid.uuid4().hex[:8]))
+        write(folder, Checkpoint(uuid.uuid4().hex[:8], layout=_LAYOUT))
     try:
-        return Checkpoint(**json.loads(path.read_text(encoding="utf-8")))
+        found = Checkpoint(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise QosError(f"{path}: no checkpoint of this version ({error})") from None
+    if found.layout != _LAYOUT:
+        raise QosError(
+            f"{path}: layout {found.layout}, where {_LAYOUT} is read; end the consumer that wrote it "
+            "and begin with another --state"
+        )
+    return found
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -101,22 +111,21 @@ def synced(path: Path) -> None:
 
 
 def add_rows(
-    folder: Path, checkpoint: Checkpoint, table: str, rows: list[pl.DataFrame], dead_us: int
-) -> None:
-    """Writes a table's rows of the commit in the making; merges small files into a larger one.
+    folder: Path, checkpoint: Checkpoint, series: str, rows: list[pl.DataFrame],
+    live: Callable[[pl.DataFrame], pl.DataFrame],
+) -> None:  # fmt: skip
+    """Writes a series' rows of the commit in the making; merges small files into a larger one.
 
-    dead_us: rows of events up to it (microseconds) are left out of what is merged.
+    live: what is still needed of rows, asked for those that are merged.
     """
-    files = checkpoint.segments.setdefault(table, {})
-    name = f"{table}-{checkpoint.number}.arrow"
+    files = checkpoint.segments.setdefault(series, {})
+    name = f"{series}-{checkpoint.number}.arrow"
     _write_rows(folder / name, pl.concat(rows))
     files[name] = 0
     level = 0
     while len(some := [n for n, at in files.items() if at == level]) >= _MERGED_AT:
-        held = pl.concat([pl.read_ipc(folder / n) for n in some])
-        dead = pl.lit(dead_us).cast(held.schema["event_timestamp"])
-        merged = f"{table}-{checkpoint.number}-{level + 1}.arrow"
-        _write_rows(folder / merged, held.filter(pl.col("event_timestamp") > dead))
+        merged = f"{series}-{checkpoint.number}-{level + 1}.arrow"
+        _write_rows(folder / merged, live(pl.concat([pl.read_ipc(folder / n) for n in some])))
         for old in some:
             del files[old]
         files[merged] = level + 1
@@ -124,10 +133,10 @@ def add_rows(
 
 
 def rows_of(folder: Path, checkpoint: Checkpoint) -> Mapping[str, pl.DataFrame]:
-    """The rows of each table that the checkpoint holds."""
+    """The rows of each series that the checkpoint holds."""
     return {
-        table: pl.concat([pl.read_ipc(folder / name) for name in files])
-        for table, files in checkpoint.segments.items()
+        series: pl.concat([pl.read_ipc(folder / name) for name in files])
+        for series, files in checkpoint.segments.items()
         if files
     }
 

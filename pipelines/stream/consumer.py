@@ -9,26 +9,31 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
 from feature_repo.views import WINDOWED
 from feature_repo.windows import View
 from nef.stream.entries import Entry, EntryError, decode
-from nef.stream.transport import Raw, Reader, order
+from nef.stream.transport import LIMIT, Raw, Reader, order
 from pipelines.stream import checkpoint as kept
-from pipelines.stream.admission import Admission, Given
-from pipelines.stream.incremental import EVENT, Incremental, micros
-from pipelines.stream.metrics import Metrics, outcome
+from pipelines.stream.admission import Admission, Given, Judged
+from pipelines.stream.incremental import Incremental
+from pipelines.stream.metrics import ENTRIES, Metrics, outcome_of
+from pipelines.stream.outage import Patience
 from pipelines.stream.outputs import Append, append_offline, remove_uncommitted, write_quarantine
+from pipelines.stream.times import EVENT, micros
+from pipelines.stream.times import time as at_time
 from pipelines.stream.watermark import Watermark
 from schemas.tables import TABLES
 
-_ENTRIES = "entry"  # the quarantine of what is no entry, or of no known table
+Frames = dict[str, list[pl.DataFrame]]
 
 
 class Online(Protocol):
@@ -41,7 +46,8 @@ class Online(Protocol):
 @dataclass(frozen=True)
 class Settings:
     """lateness: a row that arrives longer after its event is refused; idle: a producer silent for so
-    long is not waited for; commit: the longest time between two commits."""
+    long is not waited for; commit: the longest time between two commits; patience: the longest outage
+    of Redis that is waited for; limit: of entries, at which producers wait (shown, not set, here)."""
 
     state: Path
     features: Path
@@ -49,7 +55,23 @@ class Settings:
     lateness: timedelta = timedelta(minutes=1)
     idle: timedelta = timedelta(seconds=30)
     commit: timedelta = timedelta(seconds=5)
+    patience: timedelta = timedelta(minutes=1)
+    limit: int = LIMIT
     views: tuple[View, ...] = WINDOWED
+
+
+@dataclass(frozen=True)
+class _Commit:
+    """What came since the last commit, and where the stream stood then; frames by view or table."""
+
+    position: str
+    watermark: int
+    saved_watermark: dict[str, Any]
+    counts: dict[str, int]
+    emitted: Frames
+    refused: Frames
+    admitted: Frames
+    folded: Frames
 
 
 class Consumer:
@@ -66,11 +88,15 @@ class Consumer:
         self._watermark = Watermark(idle_ms=micros(settings.idle) // 1000)
         self._position = self._checkpoint.position
         self._pending: dict[str, None] = {}  # ids, in order
-        self._admitted: dict[str, list[pl.DataFrame]] = defaultdict(list)
-        self._refused: dict[str, list[pl.DataFrame]] = defaultdict(list)
-        self._emitted: dict[str, list[pl.DataFrame]] = defaultdict(list)
+        self._admitted: Frames = defaultdict(list)
+        self._refused: Frames = defaultdict(list)
+        self._emitted: Frames = defaultdict(list)
         self._counts: Counter[str] = Counter(self._checkpoint.counts)
         self._committed_at = time.monotonic()
+        self._writer = ThreadPoolExecutor(1, "commit")
+        self._writing: Future[None] | None = None
+        self._committing: list[str] = []  # ids
+        self._patience = self._patient()
         self._restore()
 
     @property
@@ -84,28 +110,39 @@ class Consumer:
             remove_uncommitted(folder, saved.name, saved.number)
         if saved.watermark:
             self._watermark.restore(saved.watermark)
-        for table, rows in kept.rows_of(settings.state, saved).items():
-            self._admission.remember(table, rows)
-            self._features.insert(table, rows)
+        for series, rows in kept.rows_of(settings.state, saved).items():
+            if series.startswith("@"):
+                self._features.restore(series[1:], rows)
+            else:
+                self._admission.remember(series, rows)
+                self._features.insert(series, rows, again=True)
         self._features.advance(self._watermark.value, compute_rows=False)
         self._forget()
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Consumes until stopped, and commits what was read."""
+        self._patience = self._patient(stopped)
         self.take_over()
         while not stopped():
-            entries = self._reader.new()
+            entries = self._patience.call(self._reader.new)
             if entries:
                 self.take(entries)
             self.commit_if_due()
         self.commit()
-        self._reader.leave()
+        self._patience.call(self._reader.leave)
+
+    def _patient(self, stopped: Callable[[], bool] = lambda: False) -> Patience:
+        seconds = self._settings.patience.total_seconds()
+        return Patience(seconds, self.metrics.failures.inc, stopped)
 
     def take_over(self) -> None:
         """Does what dead consumers and earlier runs had read and not committed."""
+        self._patience.call(self._take_unfinished)
+        self.commit()
+
+    def _take_unfinished(self) -> None:
         for entries in self._reader.unfinished():
             self.take(entries)
-        self.commit()
 
     def take(self, raw: Iterable[Raw]) -> None:
         """Counts entries in and writes the features that they complete."""
@@ -114,9 +151,9 @@ class Consumer:
         admitted_events = []
         for table, part in given.items():
             if table not in TABLES:
-                self._refuse_table(table, part)
+                self._refuse_rows(part, f"stream: no table {table!r}")
                 continue
-            admitted, quarantine = self._admission.judge(table, part)
+            admitted, quarantine = self._judged(table, part)
             self._count(table, admitted, quarantine)
             if len(quarantine):
                 self._refused[table].append(quarantine)
@@ -125,21 +162,33 @@ class Consumer:
                 self._features.insert(table, admitted)
                 admitted_events.append(admitted[EVENT])
         for view, rows in self._features.advance(self._watermark.value).items():
-            self._online.write(view, rows)
+            self._patience.call(partial(self._online.write, view, rows))
             self._emitted[view].append(rows)
             self._counts[f"feature_rows.{view}"] += len(rows)
             self.metrics.emissions.labels(view).inc(len(rows))
         self._show(admitted_events, time_ms, time.monotonic() - began)
+
+    def _judged(self, table: str, part: Given) -> Judged:
+        """As `Admission.judge`; a row at which that fails is refused, and the others are judged."""
+        try:
+            return self._admission.judge(table, part)
+        except Exception as error:  # whatever a row holds, it shall not stop the stream
+            if len(part.rows) == 1:
+                self._refuse_rows(part, f"{table}: {type(error).__name__}: {error}")
+                return self._admission.judge(table, Given([], [], []))
+            middle = len(part.rows) // 2
+            halves = [self._judged(table, part[:middle]), self._judged(table, part[middle:])]
+            return Judged(*(pl.concat(frames) for frames in zip(*halves, strict=True)))
 
     def _sorted(self, raw: Iterable[Raw]) -> tuple[dict[str, Given], int]:
         """The rows of the entries by table, each beside the watermark before its entry."""
         given: dict[str, Given] = {}
         newest = order(self._position)
         for identity, field in raw:
-            if order(identity) <= newest:  # counted in before
-                self._pending[identity] = None
-                continue
             self._pending[identity] = None
+            if order(identity) <= newest:  # counted in before
+                self.metrics.entries.labels("read_again").inc()
+                continue
             self._position, newest = identity, order(identity)
             closed = self._watermark.value
             try:
@@ -149,8 +198,10 @@ class Consumer:
                 continue
             if self._watermark.take(entry):
                 self._spread(entry, closed, given)
+                self.metrics.entries.labels("new").inc()
             else:
                 self._counts["entries_twice"] += 1
+                self.metrics.entries.labels("sent_twice").inc()
         return given, newest[0]
 
     def _spread(self, entry: Entry, closed: int, given: dict[str, Given]) -> None:
@@ -162,27 +213,22 @@ class Consumer:
             part.latest.extend([entry.latest_us] * len(rows))
 
     def _refuse_entry(self, identity: str, field: bytes | None, reason: str) -> None:
-        text = (field or b"").decode(errors="replace")
-        row = {"source_file": identity, "source_line": 0, "source_text": text, "reason": reason}
-        self._refused[_ENTRIES].append(pl.DataFrame([row]))
-        self._counts["refused"] += 1
-        self.metrics.rows.labels(_ENTRIES, "refused").inc()
+        self._refuse(identity, 0, (field or b"").decode(errors="replace"), reason)
+        self.metrics.entries.labels("refused").inc()
 
-    def _refuse_table(self, table: str, part: Given) -> None:
+    def _refuse_rows(self, part: Given, reason: str) -> None:
         for row, (identity, line) in zip(part.rows, part.places, strict=True):
-            reason = f"stream: no table {table!r}"
-            text = {
-                "source_file": identity,
-                "source_line": line,
-                "source_text": json.dumps(row),
-            }
-            self._refused[_ENTRIES].append(pl.DataFrame([text | {"reason": reason}]))
-        self._counts["refused"] += len(part.rows)
-        self.metrics.rows.labels(_ENTRIES, "refused").inc(len(part.rows))
+            self._refuse(identity, line, json.dumps(row), reason)
+
+    def _refuse(self, identity: str, line: int, text: str, reason: str) -> None:
+        row = {"source_file": identity, "source_line": line, "source_text": text, "reason": reason}
+        self._refused[ENTRIES].append(pl.DataFrame([row]))
+        self._counts["refused"] += 1
+        self.metrics.rows.labels(ENTRIES, "refused").inc()
 
     def _count(self, table: str, admitted: pl.DataFrame, quarantine: pl.DataFrame) -> None:
         outcomes = Counter({"admitted": len(admitted)})
-        outcomes.update(outcome(reason) for reason in quarantine["reason"].to_list())
+        outcomes.update(outcome_of(reason) for reason in quarantine["reason"].to_list())
         for name, number in outcomes.items():
             self._counts[name] += number
             self.metrics.rows.labels(table, name).inc(number)
@@ -198,48 +244,80 @@ class Consumer:
         self.metrics.lost.set(self._watermark.lost)
 
     def commit_if_due(self) -> None:
-        """Commits where the last commit is `Settings.commit` ago and something came since."""
+        """Begins a commit where the last one is `Settings.commit` ago and something came since, beside
+        the rows that come; ends it where it has been written."""
+        if self._writing is not None:
+            if self._writing.done():
+                self._end_commit()
+            return
         since = time.monotonic() - self._committed_at
         if self._pending and since >= self._settings.commit.total_seconds():
-            self.commit()
+            self._begin_commit()
 
     def commit(self) -> None:
-        """Writes offline rows, refused rows and state, then the manifest; acknowledges after it."""
+        """Commits all that was taken, and waits for it."""
+        if self._writing is not None:
+            self._end_commit()
+        if self._pending:
+            self._begin_commit()
+            self._end_commit()
+
+    def _begin_commit(self) -> None:
         self._committed_at = time.monotonic()
-        if not self._pending:
-            return
-        if self._position != self._checkpoint.position:
-            self._write_commit()
-        self._reader.acknowledge(list(self._pending), self._checkpoint.position)
+        self._committing = list(self._pending)
         self._pending.clear()
-        self.metrics.lag_entries.set(self._reader.unread())
+        if self._position == self._checkpoint.position:
+            self._writing = Future()
+            self._writing.set_result(None)
+            return
+        commit = _Commit(
+            self._position, self._watermark.value, self._watermark.saved(), dict(self._counts),
+            self._emitted, self._refused, self._admitted, self._features.save(),
+        )  # fmt: skip
+        self._emitted, self._refused = defaultdict(list), defaultdict(list)
+        self._admitted = defaultdict(list)
+        self._forget()
+        self._writing = self._writer.submit(self._write, commit)
+
+    def _end_commit(self) -> None:
+        """Waits until it is written, then acknowledges. Raises what the writing raised."""
+        assert self._writing is not None
+        self._writing.result()
+        self._writing = None
+        ids, through = self._committing, self._checkpoint.position
+        self._patience.call(lambda: self._reader.acknowledge(ids, through))
+        lag = self._patience.call(self._reader.unread)
+        self.metrics.lag_entries.set(lag)
+        self.metrics.fill.set(lag / self._settings.limit)
         self.metrics.commit.observe(time.monotonic() - self._committed_at)
 
-    def _write_commit(self) -> None:
+    def _write(self, commit: _Commit) -> None:
+        """Writes offline rows, refused rows and state, then the manifest."""
         settings, saved = self._settings, self._checkpoint
         saved.number += 1
-        for view, rows in self._emitted.items():
+        for view, rows in commit.emitted.items():
             append_offline(self._append, settings.features, view, rows, saved.name, saved.number)
-        for table, rows in self._refused.items():
+        for table, rows in commit.refused.items():
             write_quarantine(settings.quarantine, table, rows, saved.name, saved.number)
-        for table, rows in self._admitted.items():
-            kept.add_rows(settings.state, saved, table, rows, self._dead(table))
-        saved.position = self._position
-        saved.watermark = self._watermark.saved()
-        saved.counts = dict(self._counts)
+        for table, rows in commit.admitted.items():
+            live = partial(self._live, table, commit.watermark)
+            kept.add_rows(settings.state, saved, table, rows, live)
+        for view, rows in commit.folded.items():
+            live = partial(self._features.live, view, commit.watermark)
+            kept.add_rows(settings.state, saved, f"@{view}", rows, live)
+        saved.position, saved.watermark = commit.position, commit.saved_watermark
+        saved.counts = commit.counts
         kept.write(settings.state, saved)
-        for buffer in (self._emitted, self._refused, self._admitted):
-            buffer.clear()
-        self._forget()
 
-    def _dead(self, table: str) -> int:
-        """The time up to which no event of a table is needed any more."""
+    def _live(self, table: str, watermark: int, rows: pl.DataFrame) -> pl.DataFrame:
+        """Of a table's rows those that a window, or the search for duplicates, still needs."""
         reach = [
-            max(micros(window.length) for window in view.windows)
-            for view in self._settings.views
-            if view.table == table
+            state.reach
+            for state in self._features.states.values()
+            if table in (state.view.table, state.view.clock_table)
         ]
-        return self._watermark.value - micros(self._settings.lateness) - max(reach, default=0)
+        dead = watermark - micros(self._settings.lateness) - max(reach, default=0)
+        return rows.filter(pl.col(EVENT) > at_time(dead))
 
     def _forget(self) -> None:
         self._features.forget()

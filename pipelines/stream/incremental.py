@@ -5,7 +5,8 @@ can come any more. That is what the *watermark* says: every row that comes after
 Whatever order rows come in between two watermarks, the emissions are the same.
 
 State: with a watermark W and an allowed lateness L (arrival less event, at most), every emission to come
-ends after W - L, so a row is held while its event is after W - L - (longest window).
+ends after W - L, so a row is held while its event is after W - L - (longest window). Views of ticks hold
+sums instead (`ticks`).
 """
 
 from collections.abc import Hashable, Iterable
@@ -18,30 +19,26 @@ from numpy.typing import NDArray
 from feature_repo import compute
 from feature_repo.windows import View
 from pipelines.stream.kernels import Windows, matrix_kernel
-from pipelines.stream.rings import NEVER, Rings
+from pipelines.stream.rings import Rings
+from pipelines.stream.ticks import FoldedState, TickState, foldable
+from pipelines.stream.times import ARRIVAL, EVENT, NEVER, UTC_US, micros, microseconds
 
-EVENT, ARRIVAL = "event_timestamp", "arrival_timestamp"
-UTC_US = pl.Datetime("us", "UTC")
 _MAX_CELLS = 4_000_000  # places of the rings held at once
-_ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def micros(duration: timedelta) -> int:
-    """A duration in microseconds."""
-    return duration // timedelta(microseconds=1)
-
-
 class ArrivalState:
     """A view that computes at each arrival of a row of its clock."""
+
+    keeps_rows = True  # it is rebuilt from the rows
 
     def __init__(self, view: View, lateness: timedelta) -> None:
         assert view.tick is None
         self.view = view
         self.columns = sorted({window.column for window in view.windows})
-        self.longest = max(micros(window.length) for window in view.windows)
+        self.reach = self.longest = max(micros(window.length) for window in view.windows)
         self.lateness = micros(lateness)
         self.watermark = NEVER
         self.rings = Rings(len(self.columns))
@@ -50,31 +47,25 @@ class ArrivalState:
         self._features = view.features()
         self._spans = [micros(window.length) for window in view.windows]
         self._kernels = [matrix_kernel(window.op) for window in view.windows]
-        self._values = [
-            view.derived[name].expression.cast(pl.Float64).alias(name)
-            if name in view.derived
-            else pl.col(name).cast(pl.Float64)
-            for name in self.columns
-        ]
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Takes rows of the view's table, each once, in any order."""
-        kept = _keyed(rows, self.view)
-        if self.view.where is not None:
-            kept = kept.filter(self.view.where)
+        kept = compute.known_rows(rows, self.view)
         if kept.is_empty():
             return
         slot = self._places(kept)
-        if self.view.derived:
-            kept = kept.with_columns(self._values)
         values = np.array([kept[name].to_numpy() for name in self.columns], dtype=np.float64)
-        self.rings.insert(slot, _us(kept, EVENT), _us(kept, ARRIVAL), values, self._dead())
+        self.rings.insert(
+            slot, microseconds(kept, EVENT), microseconds(kept, ARRIVAL), values, self._dead()
+        )
 
     def ask(self, clock: pl.DataFrame) -> None:
         """Takes rows of the clock's table, whose arrivals ask for emissions."""
-        kept = _keyed(clock, self.view)
+        kept = compute.keyed(clock, self.view.keys)
         if len(kept):
-            self._asked.append((self._places(kept), _us(kept, EVENT), _us(kept, ARRIVAL)))
+            self._asked.append(
+                (self._places(kept), microseconds(kept, EVENT), microseconds(kept, ARRIVAL))
+            )
 
     def advance(self, watermark: int, *, compute_rows: bool = True) -> pl.DataFrame | None:
         """The emissions that arrive up to the watermark (microseconds) and were not given yet.
@@ -170,79 +161,22 @@ class ArrivalState:
             for bound, side in ((feature.low, -1.0), (feature.high, 1.0)):
                 if bound is not None:
                     beyond = side * (result - bound)
-                    with_rounding = (beyond > 0) & (beyond <= _ROUNDING * max(1.0, abs(bound)))
+                    with_rounding = (beyond > 0) & (
+                        beyond <= compute.ROUNDING * max(1.0, abs(bound))
+                    )
                     result = np.where(with_rounding, float(bound), result)
             found.append(result)
         return found
 
 
-class TickState:
-    """A view that computes at each multiple of its tick in which a row of its clock arrived.
-
-    Ticks are rare, so the rows stand in tables and the batch computes them.
-    """
-
-    def __init__(self, view: View, lateness: timedelta) -> None:
-        assert view.tick is not None
-        self.view = view
-        self.tick = micros(view.tick)
-        self.longest = max(micros(window.length) for window in view.windows)
-        self.watermark = NEVER
-        self._rows: list[pl.DataFrame] = []
-        self._clock: list[pl.DataFrame] = []
-        expressions = [d.expression for d in view.derived.values()]
-        expressions += [] if view.where is None else [view.where]
-        sources = {name for e in expressions for name in e.meta.root_names()}
-        plain = {w.column for w in view.windows if w.column not in view.derived}
-        self._held = [*view.keys, EVENT, ARRIVAL, *sorted((plain | sources) - {*view.keys})]
-
-    def insert(self, rows: pl.DataFrame) -> None:
-        """Takes rows of the view's table, each once, in any order."""
-        self._rows.append(rows.drop_nulls(list(self.view.keys)).select(self._held))
-
-    def ask(self, clock: pl.DataFrame) -> None:
-        """Takes rows of the clock's table, whose arrivals ask for emissions."""
-        self._clock.append(
-            clock.drop_nulls(list(self.view.keys)).select(*self.view.keys, EVENT, ARRIVAL)
-        )
-
-    def advance(self, watermark: int, *, compute_rows: bool = True) -> pl.DataFrame | None:
-        """As `ArrivalState.advance`: the emissions of the ticks up to the watermark."""
-        if watermark <= self.watermark:
-            return None
-        passed = watermark // self.tick > self.watermark // self.tick
-        self.watermark = watermark
-        if not passed or not self._clock:
-            return None
-        clock = pl.concat(self._clock)
-        last = pl.lit(watermark // self.tick * self.tick).cast(UTC_US)
-        due = clock.filter(pl.col(ARRIVAL) <= last)
-        self._clock = [clock.filter(pl.col(ARRIVAL) > last)]
-        found = None
-        if compute_rows and len(due) and self._rows:
-            rows = pl.concat(self._rows)
-            found = compute.features(rows.filter(pl.col(ARRIVAL) <= last), due, self.view)
-        self.forget()
-        return found
-
-    @property
-    def held(self) -> int:
-        """Rows in memory."""
-        return sum(map(len, self._rows))
-
-    def forget(self) -> None:
-        """Drops the rows that no later tick needs."""
-        if self._rows:
-            dead = pl.lit(self.watermark - self.longest).cast(UTC_US)
-            self._rows = [pl.concat(self._rows).filter(pl.col(EVENT) > dead)]
-
-
-State = ArrivalState | TickState
+State = ArrivalState | FoldedState | TickState
 
 
 def state_of(view: View, lateness: timedelta) -> State:
     """The empty state of a view."""
-    return ArrivalState(view, lateness) if view.tick is None else TickState(view, lateness)
+    if view.tick is None:
+        return ArrivalState(view, lateness)
+    return FoldedState(view) if foldable(view) else TickState(view)
 
 
 class Incremental:
@@ -252,9 +186,14 @@ class Incremental:
         self.states = {view.name: state_of(view, lateness) for view in views}
         self.watermark = NEVER
 
-    def insert(self, table: str, rows: pl.DataFrame) -> None:
-        """Takes admitted rows of a table, each once, in any order."""
+    def insert(self, table: str, rows: pl.DataFrame, *, again: bool = False) -> None:
+        """Takes admitted rows of a table, each once, in any order.
+
+        again: of an earlier run, for the states that are rebuilt from rows.
+        """
         for state in self.states.values():
+            if again and not state.keeps_rows:
+                continue
             if state.view.table == table:
                 state.insert(rows)
             if state.view.clock_table == table:
@@ -269,20 +208,26 @@ class Incremental:
         }
         return {name: rows for name, rows in found.items() if rows is not None and len(rows)}
 
+    def save(self) -> dict[str, list[pl.DataFrame]]:
+        """What views of ticks folded since the last time, for `restore`."""
+        folded = {n: s.save() for n, s in self.states.items() if isinstance(s, FoldedState)}
+        return {name: parts for name, parts in folded.items() if parts}
+
+    def live(self, view: str, watermark: int, folded: pl.DataFrame) -> pl.DataFrame:
+        """Of what a view folded that which it needs after a watermark."""
+        state = self.states[view]
+        return state.live(folded, watermark) if isinstance(state, FoldedState) else folded
+
+    def restore(self, view: str, saved: pl.DataFrame) -> None:
+        """Goes on from all that was saved of a view; one that folds no more is passed over."""
+        state = self.states.get(view)
+        if isinstance(state, FoldedState):
+            state.restore(saved)
+
     def forget(self) -> None:
         """Lets go of what no later emission needs."""
         for state in self.states.values():
             state.forget()
-
-
-def _keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:
-    keys = [key for key in view.keys if rows[key].null_count()]
-    return rows.drop_nulls(keys) if keys else rows
-
-
-def _us(rows: pl.DataFrame, column: str) -> Ints:
-    times: Ints = rows[column].to_physical().to_numpy()
-    return times
 
 
 def _running_maximum(value: Ints, group: Ints) -> Ints:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.stream.times import NEVER
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Marks = NDArray[np.bool_]
-
-_NEVER = np.iinfo(np.int64).min // 2
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def _slope(w: Windows) -> Floats:
     seconds = (w.event - w.end[:, None]) / 1e6
     centred = np.where(w.ok, seconds - w.mean(seconds)[:, None], 0.0)
     off = np.where(w.ok, w.value, 0.0) - w.mean(w.value)[:, None]
-    first = np.where(w.ok, w.event, -_NEVER).min(axis=1)
-    instants = np.where(w.ok, w.event, _NEVER).max(axis=1) > first
+    first = np.where(w.ok, w.event, -NEVER).min(axis=1)
+    instants = np.where(w.ok, w.event, NEVER).max(axis=1) > first
     spread = np.where(instants, w.sums(centred * centred), 1.0)
     return np.where(instants, w.sums(centred * off) / spread, np.nan)
 
@@ -80,8 +80,8 @@ def _count(w: Windows) -> Floats:
 
 
 def _since(w: Windows) -> Floats:
-    newest = np.where(w.ok, w.event, _NEVER).max(axis=1)
-    return np.where(newest > _NEVER, (w.end - newest) / 1e6, np.nan)
+    newest = np.where(w.ok, w.event, NEVER).max(axis=1)
+    return np.where(newest > NEVER, (w.end - newest) / 1e6, np.nan)
 
 
 def _last(w: Windows) -> Floats:
@@ -90,7 +90,7 @@ def _last(w: Windows) -> Floats:
     for order in (w.event, *w.orders, w.value):
         if (left.sum(axis=1) <= 1).all():
             break
-        low = _NEVER if order.dtype.kind == "i" else -np.inf
+        low = NEVER if order.dtype.kind == "i" else -np.inf
         known = (
             order if order.dtype.kind == "i" else np.nan_to_num(order, nan=-np.inf, neginf=-np.inf)
         )

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
+from feature_repo import compute
 from feature_repo.store import quiet
+from feature_repo.views import STORED
+from feature_repo.windows import StaticView, View
 from pipelines.stream.checkpoint import synced
-from pipelines.stream.incremental import ARRIVAL, EVENT
+from pipelines.stream.times import ARRIVAL, EVENT
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+FEATURES = Path("data/stream/features")  # beside data/features, which belongs to the batch
+QUARANTINE = Path("data/stream/quarantine")
+STATE = Path(".qos/stream")
 Append = Callable[[Path, pa.Table], None]  # a Parquet file of the rows, whole or not at all
 _NUMBERED = re.compile(r"(?:.*-)?stream-(?P<name>[0-9a-f]+)-(?P<number>\d+)\.parquet")
 
@@ -32,6 +39,23 @@ class OnlineRows:
         """Writes the rows of a view; writing them again changes nothing."""
         table = rows.rename({ARRIVAL: "created_timestamp"}).to_arrow()
         self._online.write_arrow(self._config, self._views[view], table)
+
+
+def prepare(features: Path, views: Iterable[View | StaticView] = STORED) -> None:
+    """Makes a folder a view that Feast can read from the start: static rows, or none yet."""
+    for view in views:
+        folder = features / view.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(view, StaticView):
+            rows = view.rows()
+        elif any(folder.rglob("*.parquet")):
+            continue
+        else:
+            clock = TABLES[view.clock_table].create_empty()
+            rows = compute.features(TABLES[view.table].create_empty(), clock, view)
+        beside = folder / ".first.part"
+        rows.write_parquet(beside)
+        beside.replace(folder / "first.parquet")
 
 
 def append_offline(

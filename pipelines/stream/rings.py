@@ -5,10 +5,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.stream.times import NEVER
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-NEVER = int(np.iinfo(np.int64).min // 2)
 _WIDTH, _KEYS = 8, 64
 
 

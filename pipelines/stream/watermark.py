@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from nef.stream.entries import Entry
-from pipelines.stream.rings import NEVER
+from pipelines.stream.times import NEVER
 
 _REMEMBERED_MS = 86_400_000
 

@@ -130,6 +130,27 @@ def test_only_acknowledged_entries_are_removed(client: "redis.Redis", stream: st
     assert numbers(left) == [3, 4, 5]
 
 
+def test_nothing_is_removed_that_another_group_has_not_done(
+    client: "redis.Redis", stream: str
+) -> None:
+    with Producer(client, stream) as producer:
+        for _ in range(5):
+            producer.send({"ue_radio": [ROW]})
+    reader, other = Reader(client, stream), Reader(client, stream, "other")
+    ids = [identity for identity, _ in reader.new()]
+    reader.acknowledge(ids, ids[-1])
+    assert client.xlen(stream) == 6
+    theirs = [identity for identity, _ in other.new(count=4)]
+    other.acknowledge(theirs[:1], theirs[0])
+    reader.acknowledge([], ids[-1])
+    assert client.xlen(stream) == 5  # three are pending, two unread
+    other.acknowledge(theirs, theirs[-1])
+    assert numbers(other.new()) == [4, 5]
+    other.acknowledge(ids, ids[-1])
+    assert client.xlen(stream) == 0
+    reader.acknowledge([], ids[-1])
+
+
 def test_a_mark_promises_without_a_row_and_promises_never_go_back(
     client: "redis.Redis", stream: str
 ) -> None:

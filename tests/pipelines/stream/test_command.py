@@ -69,7 +69,10 @@ def test_rows_become_features_online_and_offline_and_metrics_say_so(
     }
     assert list(counted.values()) == [20, 1, 1]
     assert float(metrics[rows % ("refused", "entry")]) == 1
-    assert float(metrics["qos_stream_lost_entries"]) == 0
+    assert float(metrics['qos_stream_entries_total{outcome="new"}']) == 22
+    assert float(metrics["process_resident_memory_bytes"]) > 1e7
+    for name in ("lost_entries", "fill_ratio", "server_failures_total"):
+        assert float(metrics[f"qos_stream_{name}"]) == 0
     assert float(metrics["qos_stream_lag_entries"]) == 0
     assert float(metrics["qos_stream_watermark_seconds"]) >= arrivals[-1] / 1e6
     assert float(metrics["qos_stream_event_to_written_seconds_count"]) == 20

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nef.stream.entries import Entry
-from pipelines.stream.rings import NEVER
+from pipelines.stream.times import NEVER
 from pipelines.stream.watermark import Watermark
 
 
