@@ -7,13 +7,25 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
 from nef.server import database, qos_session, ue_watch
 from nef.server.callbacks import Callbacks
-from nef.server.inventory import Cell, Gnb, Path, Scenario, Ue, city_scenario
+from nef.server.inventory import (
+    KEYS,
+    Anomaly,
+    AnomalyKind,
+    Cell,
+    Gnb,
+    Group,
+    Managed,
+    Path,
+    Scenario,
+    Ue,
+    city_scenario,
+)
 from nef.server.line import DatabaseLine
 from nef.server.metrics import Metrics
 from nef.server.settings import ServerSettings
@@ -23,9 +35,8 @@ from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription, UserPl
 from schemas.nef.monitoring_event import MonitoringEventSubscription, MonitoringNotification
 
 Api = Literal["qos", "monitoring"]
-KINDS: dict[str, tuple[str, type[Gnb] | type[Cell] | type[Path] | type[Ue]]] = {
-    "gnbs": ("gnb_id", Gnb), "cells": ("cell_id", Cell), "paths": ("path_id", Path),
-    "ues": ("supi", Ue),
+KINDS: dict[str, type[Managed]] = {
+    "gnbs": Gnb, "cells": Cell, "paths": Path, "ues": Ue, "groups": Group, "anomalies": Anomaly,
 }  # fmt: skip
 
 
@@ -198,6 +209,17 @@ class Nef:
         self.metrics.ues.labels("served").set(served)
         self.metrics.ues.labels("without_coverage").set(len(self.world.names) - served)
         self.metrics.cells.set(self.world.plan.cells)
+        for kind in get_args(AnomalyKind):
+            wrong = [one for one in self.world.wrong.values() if one.asked.kind == kind]
+            count = sum(one.active(self.world.second - 1) for one in wrong)
+            self.metrics.anomalies.labels(kind).set(count)
+        self.metrics.delivered.set(sum(one.downlink_mbps for one in self.world.samples.values()))
+        self.metrics.used.clear()
+        if self.world.given is not None:
+            for cell, used in zip(
+                self.world.plan.cell_ids, self.world.given.prb_used[0], strict=True
+            ):
+                self.metrics.used.labels(cell).set(float(used))
 
     async def close(self) -> None:
         """Stops what is under way."""
@@ -212,7 +234,7 @@ def replace_inventory(engine: sa.Engine, scenario: Scenario) -> None:
         engine,
         {
             kind: [(getattr(o, key), o.model_dump(mode="json")) for o in getattr(scenario, kind)]
-            for kind, (key, _) in KINDS.items()
+            for kind, key in KEYS.items()
         },
     )
 

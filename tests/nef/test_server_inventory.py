@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nef.server.export import scenario_now
 from nef.server.inventory import Scenario, city_scenario
-from nef.server.world import World, scenario_now
+from nef.server.world import World
 from nef.simulator import handover, topology
 from nef.simulator.params import SimulatorParams
 from tests.nef.server_kit import QOS, Server, nef_server, qos, until
