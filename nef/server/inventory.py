@@ -4,7 +4,7 @@ import hashlib
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from nef.simulator import anomalies, city, mobility, services, topology
 from schemas.nef.wire import Ipv4Addr, Ipv6Addr, MacAddr48
@@ -24,6 +24,14 @@ Mobility = Literal[
     "static", "linear", "waypoint", "manhattan", "l_shaped", "random_direction", "path"
 ]
 assert {profile.five_qi for profile in services.PROFILES} == set(FiveQiInUse.__args__)  # type: ignore[attr-defined]
+
+
+def _no_bool(value: object) -> object:
+    """True equals 1, and so is a member of `Literal[1]`."""
+    if isinstance(value, bool):
+        raise ValueError("a truth value is no number")
+    return value
+
 
 MOST = {"gnbs": 64, "cells": 192, "ues": 2000, "paths": 256, "groups": 256, "anomalies": 256}
 
@@ -83,7 +91,7 @@ class Ue(Managed):
     ipv6: Ipv6Addr | None = None
     mac: MacAddr48 | None = None
     external_id: ExternalId | None = None
-    five_qi: FiveQiInUse = 9
+    five_qi: Annotated[FiveQiInUse, BeforeValidator(_no_bool)] = 9
     mobility: Mobility = "waypoint"
     path_id: PathId | None = None
     speed_mps: Annotated[float, Field(ge=0, le=140)] = 1.0
@@ -142,7 +150,7 @@ KEYS = {
 class Scenario(Managed):
     """A network in whole, for export and import."""
 
-    version: Literal[1] = 1
+    version: Annotated[Literal[1], BeforeValidator(_no_bool)] = 1
     gnbs: Annotated[list[Gnb], Field(max_length=MOST["gnbs"])] = []
     cells: Annotated[list[Cell], Field(max_length=MOST["cells"])] = []
     paths: Annotated[list[Path], Field(max_length=MOST["paths"])] = []

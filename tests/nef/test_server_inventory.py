@@ -194,7 +194,7 @@ def test_gnb_and_cell_come_and_go(server: Server) -> None:
     ("changes", "status"),
     [
         ({"supi": "12"}, 422), ({"ipv4": "1.2.3"}, 422), ({"speed_mps": -1}, 422),
-        ({"latitude": 91}, 422), ({"other": 1}, 422), ({"five_qi": 3}, 422),
+        ({"latitude": 91}, 422), ({"other": 1}, 422), ({"five_qi": 3}, 422), ({"five_qi": True}, 422),
         ({"longitude": False}, 422), ({"moving": "yes"}, 422),
         ({"mobility": "path"}, 409), ({"path_id": "nowhere"}, 409), ({"ipv4": "10.0.0.1"}, 409),
         ({"supi": UE}, 409),
