@@ -51,7 +51,7 @@ def change(nef: Nef, scenario: Scenario) -> None:
         if len(getattr(scenario, kind)) > most:
             wrong.append((kind, f"{len(getattr(scenario, kind))}, at most {most} are allowed"))
     gone = set(nef.world.index) - {ue.supi for ue in scenario.ues}
-    used = {one.supi for one in nef.subscriptions.values()} & gone
+    used = {supi for one in nef.subscriptions.values() for supi in one.supis} & gone
     if used:
         wrong.append(("ues", f"{len(used)} UEs that go have subscriptions"))
     if wrong:

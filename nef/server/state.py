@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from nef.server import database, qos_session, ue_watch
 from nef.server.callbacks import Callbacks
+from nef.server.ground import nearest_profile
 from nef.server.inventory import (
     KEYS,
     Anomaly,
@@ -29,7 +30,7 @@ from nef.server.inventory import (
 from nef.server.line import DatabaseLine
 from nef.server.metrics import Metrics
 from nef.server.settings import ServerSettings
-from nef.server.world import World
+from nef.server.world import Sample, World
 from nef.simulator.city import city_params
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription, UserPlaneNotificationData
 from schemas.nef.monitoring_event import MonitoringEventSubscription, MonitoringNotification
@@ -42,15 +43,15 @@ KINDS: dict[str, type[Managed]] = {
 
 @dataclass
 class Subscribed:
-    """A subscription and how far it has come; link: absolute."""
+    """A subscription, how far it has come with each of its UEs; link: absolute."""
 
     api: Api
     scs: str
     number: str
-    supi: str
+    supis: list[str]
     link: str
     asked: AsSessionWithQoSSubscription | MonitoringEventSubscription
-    progress: qos_session.Progress | ue_watch.Watched
+    progress: dict[str, qos_session.Progress | ue_watch.Watched]
     targets: list[qos_session.Level] = field(default_factory=list)
 
     @property
@@ -110,28 +111,28 @@ class Nef:
         """Takes a subscription up again after a restart; one whose UE is gone is over."""
         kind = AsSessionWithQoSSubscription if body["api"] == "qos" else MonitoringEventSubscription
         asked = kind.read(body["asked"])
-        if body["supi"] in self.world.index:
-            self.take(body["api"], body["scs"], body["number"], body["supi"], body["link"], asked)
+        if set(body["supis"]) <= self.world.index.keys():
+            self.take(body["api"], body["scs"], body["number"], body["supis"], body["link"], asked)
         else:
             self.database.write(database.drop, body["api"], f"{body['scs']}/{body['number']}")
 
     def take(
-        self, api: Api, scs: str, number: str, supi: str, link: str,
+        self, api: Api, scs: str, number: str, supis: list[str], link: str,
         asked: AsSessionWithQoSSubscription | MonitoringEventSubscription,
     ) -> Subscribed:  # fmt: skip
         """Lets a subscription begin now, in the place of one of the same name."""
         second = self.world.second
+        one = Subscribed(api, scs, number, supis, link, asked, {})
         if isinstance(asked, AsSessionWithQoSSubscription):
-            targets, _ = qos_session.levels(asked)
-            one = Subscribed(
-                api, scs, number, supi, link, asked, qos_session.Progress(second), targets
-            )
-            self.world.override(supi, targets[0].five_qi)
+            one.targets, _ = qos_session.levels(asked)
+            one.progress = {supi: qos_session.Progress(second) for supi in supis}
+            for supi in supis:
+                self.world.override(supi, one.targets[0].five_qi)
         else:
-            one = Subscribed(api, scs, number, supi, link, asked, ue_watch.Watched(second))
+            one.progress = {supi: ue_watch.Watched(second) for supi in supis}
         self.callbacks.stop(one.key)
         self.subscriptions[one.key] = one
-        body = {"api": api, "scs": scs, "number": number, "supi": supi, "link": link,
+        body = {"api": api, "scs": scs, "number": number, "supis": supis, "link": link,
                 "asked": asked.wire()}  # fmt: skip
         self.database.write(database.save, api, f"{scs}/{number}", body)
         return one
@@ -144,9 +145,16 @@ class Nef:
             self.callbacks.stop(one.key)
         else:
             self.callbacks.finish(one.key)
-        others = [s for s in self.subscriptions.values() if s.api == "qos" and s.supi == one.supi]
-        if one.api == "qos":
-            self.world.override(one.supi, others[-1].targets[0].five_qi if others else None)
+        for supi in one.supis if one.api == "qos" else ():
+            self.world.override(supi, self._five_qi(supi))
+
+    def _five_qi(self, supi: str) -> int | None:
+        """By which a UE's traffic is scheduled: as its last session has it; None: its own."""
+        for one in reversed(self.subscriptions.values()):
+            progress = one.progress.get(supi)
+            if isinstance(progress, qos_session.Progress) and not progress.ended:
+                return one.targets[qos_session.in_force(progress, self.world.second)].five_qi
+        return None
 
     def fresh_number(self) -> str:
         """A subscription's name that nobody can guess."""
@@ -158,32 +166,56 @@ class Nef:
         self.world.step()
         self.metrics.seconds.inc()
         self.metrics.moves.inc(self.world.handovers - before)
-        now = self.now()
         for one in list(self.subscriptions.values()):
-            sample = self.world.samples.get(one.supi)
-            if sample is None:
-                continue
-            url = one.asked.notificationDestination
-            content: dict[str, Any] | None = None
-            if isinstance(one.progress, qos_session.Progress):
-                assert isinstance(one.asked, AsSessionWithQoSSubscription)
-                found = qos_session.reports(one.asked, one.targets, one.progress, sample)
-                if found:
-                    told = UserPlaneNotificationData(transaction=one.link, eventReports=found)
-                    content = told.wire()
-            else:
-                assert isinstance(one.asked, MonitoringEventSubscription)
-                report = ue_watch.report(one.asked, one.progress, sample, now)
-                if report is not None or one.progress.ended:
-                    content = MonitoringNotification.model_validate(
-                        {"subscription": one.link,
-                         "monitoringEventReports": None if report is None else [report],
-                         "cancelInd": True if one.progress.ended else None}
-                    ).wire()  # fmt: skip
-            if content is not None:
-                self.callbacks.send(one.key, url, content)
-            if one.progress.ended:
+            for supi, progress in one.progress.items():
+                sample = self.world.samples.get(supi)
+                if sample is None or progress.ended:
+                    continue
+                content = self._told(one, supi, sample)
+                if content is not None:
+                    self.callbacks.send(one.key, one.asked.notificationDestination, content)
+            if all(each.ended for each in one.progress.values()):
                 self.end(one, at_once=False)
+        self._schedule()
+
+    def _told(self, one: Subscribed, supi: str, sample: Sample) -> dict[str, Any] | None:
+        """What a second's notification about one UE bears; None: nothing is to be told."""
+        asked, progress = one.asked, one.progress[supi]
+        ue = self.world.scenario.ues[self.world.index[supi]]
+        if isinstance(progress, qos_session.Progress):
+            assert isinstance(asked, AsSessionWithQoSSubscription)
+            found = qos_session.reports(asked, one.targets, progress, sample)
+            if not found:
+                return None
+            told = UserPlaneNotificationData(transaction=one.link, eventReports=found).wire()
+            group = len(one.supis) > 1 and ue.ipv4 is not None  # only then it has to be said
+            return told | {"ueIpv4Addr": ue.ipv4} if group else told
+        assert isinstance(asked, MonitoringEventSubscription)
+        report = ue_watch.report(asked, progress, sample, self.now())
+        over = all(each.ended for each in one.progress.values())
+        if report is None and not over:
+            return None
+        if report is not None and asked.externalGroupId is not None:
+            report = report.model_copy(update={"externalId": ue.external_id or supi})
+        return MonitoringNotification.model_validate(
+            {
+                "subscription": one.link,
+                "monitoringEventReports": None if report is None else [report],
+                "cancelInd": True if over else None,
+            }
+        ).wire()
+
+    def _schedule(self) -> None:
+        """Each flow is scheduled by what its session has in force now."""
+        for supi in {
+            supi
+            for one in self.subscriptions.values()
+            if len(one.targets) > 1
+            for supi in one.supis
+        }:
+            wanted = self._five_qi(supi)
+            if wanted is not None and self.world.overrides.get(supi) != nearest_profile(wanted):
+                self.world.override(supi, wanted)
 
     async def run(self) -> None:
         """Ticks at the settings' speed for ever; what it cannot keep up with it leaves out."""

@@ -4,7 +4,7 @@ from benchmarks.fuzz_nef import fuzz
 
 
 def test_nothing_breaks_and_nothing_bad_is_taken() -> None:
-    found = fuzz(1200, seed=3)
-    assert found["payloads"] == 1200 and found["bad"] > 400 and found["refused"] >= found["bad"]
+    found = fuzz(400, seed=3)
+    assert found["payloads"] == 400 and found["bad"] > 130 and found["refused"] >= found["bad"]
     for key in ("crashes", "server_errors", "accepted_invalid", "refused_valid"):
         assert found[key] == 0, found
