@@ -52,6 +52,7 @@ def change(nef: Nef, scenario: Scenario) -> None:
             wrong.append((kind, f"{len(getattr(scenario, kind))}, at most {most} are allowed"))
     gone = set(nef.world.index) - {ue.supi for ue in scenario.ues}
     used = {supi for one in nef.subscriptions.values() for supi in one.supis} & gone
+    used |= {one.supi for one in nef.sessions.values()} & gone
     if used:
         wrong.append(("ues", f"{len(used)} UEs that go have subscriptions"))
     if wrong:

@@ -8,11 +8,13 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
+from uuid import UUID
 
 import sqlalchemy as sa
 
-from nef.server import database, qos_session, ue_watch
+from nef.server import camara, database, qos_session, ue_watch
 from nef.server.callbacks import Callbacks
+from nef.server.camara import CamaraSession
 from nef.server.ground import nearest_profile
 from nef.server.inventory import (
     KEYS,
@@ -75,6 +77,8 @@ class Nef:
     world: World
     started: datetime
     subscriptions: dict[str, Subscribed] = field(default_factory=dict)
+    sessions: dict[UUID, CamaraSession] = field(default_factory=dict)
+    links: dict[UUID, str] = field(default_factory=dict)
 
     @classmethod
     def opened(cls, settings: ServerSettings, engine: sa.Engine) -> "Nef":
@@ -154,7 +158,34 @@ class Nef:
             progress = one.progress.get(supi)
             if isinstance(progress, qos_session.Progress) and not progress.ended:
                 return one.targets[qos_session.in_force(progress, self.world.second)].five_qi
+        for session in self.sessions.values():
+            if session.supi == supi and not session.over:
+                return camara.FIVE_QI[session.asked.qosProfile]
         return None
+
+    def begin(self, session: CamaraSession, link: str) -> None:
+        """Lets a CAMARA session begin; its traffic is scheduled by its profile from now on."""
+        self.sessions[session.number], self.links[session.number] = session, link
+        self.world.override(session.supi, self._five_qi(session.supi))
+
+    def finish(self, session: CamaraSession) -> None:
+        """A CAMARA session is gone at once, and what was to be told of it."""
+        self.callbacks.stop(str(session.number))
+        del self.sessions[session.number], self.links[session.number]
+        self.world.override(session.supi, self._five_qi(session.supi))
+
+    def _pass_sessions(self) -> None:
+        """A second of all CAMARA sessions; those that ended long ago go."""
+        for one in list(self.sessions.values()):
+            sample = self.world.samples.get(one.supi)
+            if one.over and self.world.second - one.until_s > camara.KEPT_S:
+                self.finish(one)
+            elif sample is not None and one.pass_second(sample):
+                if one.over:
+                    self.world.override(one.supi, self._five_qi(one.supi))
+                if one.asked.sink is not None:
+                    event = one.event(self.now(), self.links[one.number], self.world.second)
+                    self.callbacks.send(str(one.number), one.asked.sink, event)
 
     def fresh_number(self) -> str:
         """A subscription's name that nobody can guess."""
@@ -177,6 +208,7 @@ class Nef:
             if all(each.ended for each in one.progress.values()):
                 self.end(one, at_once=False)
         self._schedule()
+        self._pass_sessions()
 
     def _told(self, one: Subscribed, supi: str, sample: Sample) -> dict[str, Any] | None:
         """What a second's notification about one UE bears; None: nothing is to be told."""
