@@ -121,26 +121,29 @@ def test_what_does_not_fit_is_refused(server: Server, changes: dict[str, Any], s
     assert server.client.get(PLACE).json() == []
 
 
-def test_what_is_left_of_it_goes_out_and_in_with_groups_and_paths(server: Server) -> None:
-    supis = [ue["supi"] for ue in server.client.get("/api/v1/UEs").json()]
-    place = {"latitude": 50.78, "longitude": 6.06}
-    points = [place, {"latitude": 50.79, "longitude": 6.07}]
-    posts = {
-        "groups": {"group_id": "fleet@example.com", "members": supis[:2]},
-        "paths": {"path_id": "loop", "points": points},
-        "anomalies": {"anomaly_id": "hum", "kind": "interference", "lasts_s": 10} | place,
-    }
-    for name, body in posts.items():
-        assert server.client.post(f"/api/v1/{name}", json=body).status_code == 201
-    server.pass_seconds(4)
-    out = server.client.get("/api/v1/scenario").json()
-    assert out["anomalies"][0]["lasts_s"] == 6 and out["groups"] == [posts["groups"] | {"name": ""}]
-    with nef_server(speed=0, ues=1, sites=1) as other:
-        assert other.client.put("/api/v1/scenario", json=out).status_code == 200
-        again = other.client.get("/api/v1/scenario").json()
-        for was, now in zip(out["ues"], again["ues"], strict=True):
-            for name in ("latitude", "longitude"):
-                assert now.pop(name) == pytest.approx(was.pop(name), abs=1e-9)
-        assert again == out
-    assert server.client.delete(f"/api/v1/UEs/{supis[0]}").status_code == 409  # its group
-    assert server.client.delete("/api/v1/groups/fleet@example.com").status_code == 204
+def test_what_is_left_of_it_goes_out_and_in_with_groups_and_paths() -> None:
+    with nef_server(speed=0) as server:
+        supis = [ue["supi"] for ue in server.client.get("/api/v1/UEs").json()]
+        place = {"latitude": 50.78, "longitude": 6.06}
+        points = [place, {"latitude": 50.79, "longitude": 6.07}]
+        posts = {
+            "groups": {"group_id": "fleet@example.com", "members": supis[:2]},
+            "paths": {"path_id": "loop", "points": points},
+            "anomalies": {"anomaly_id": "hum", "kind": "interference", "lasts_s": 10} | place,
+        }
+        for name, body in posts.items():
+            assert server.client.post(f"/api/v1/{name}", json=body).status_code == 201
+        server.pass_seconds(4)
+        out = server.client.get("/api/v1/scenario").json()
+        assert out["anomalies"][0]["lasts_s"] == 6 and out["groups"] == [
+            posts["groups"] | {"name": ""}
+        ]
+        with nef_server(speed=0, ues=1, sites=1) as other:
+            assert other.client.put("/api/v1/scenario", json=out).status_code == 200
+            again = other.client.get("/api/v1/scenario").json()
+            for was, now in zip(out["ues"], again["ues"], strict=True):
+                for name in ("latitude", "longitude"):
+                    assert now.pop(name) == pytest.approx(was.pop(name), abs=1e-9)
+            assert again == out
+        assert server.client.delete(f"/api/v1/UEs/{supis[0]}").status_code == 409  # its group
+        assert server.client.delete("/api/v1/groups/fleet@example.com").status_code == 204
