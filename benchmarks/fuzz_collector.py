@@ -96,10 +96,11 @@ def made(draw: random.Random, payloads: int) -> Iterator[tuple[str, str, bytes]]
         if worth == BAD:
             content = draw.choice(spoils)(draw, content)
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        yield kind, worth, _noisy(draw, body) if worth == NOISE else body
+        yield kind, worth, noisy(draw, body) if worth == NOISE else body
 
 
-def _noisy(draw: random.Random, body: bytes) -> bytes:
+def noisy(draw: random.Random, body: bytes) -> bytes:
+    """The body with a few bytes changed, gone or doubled."""
     changed = bytearray(body)
     for _ in range(draw.randint(1, 4)):
         place = draw.randrange(len(changed) + 1)

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nef.server import database, handover_api, inventory_api, login, northbound
+from nef.server import camara_api, database, handover_api, inventory_api, login, northbound
 from nef.server.docs_page import local_docs
 from nef.server.problems import Problem, install
 from nef.server.settings import ServerSettings
@@ -99,6 +99,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.include_router(northbound.routes("monitoring", MonitoringEventSubscription))
     app.include_router(inventory_api.router)
     app.include_router(handover_api.router)
+    app.include_router(camara_api.router)
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def metrics(request: Request) -> Response:
@@ -117,7 +118,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     install(
         app,
         (AsSessionWithQoSSubscription, MonitoringEventSubscription, MonitoringEventReport,
-         *inventory_api.KINDS_SHOWN),
+         *inventory_api.KINDS_SHOWN, *camara_api.KINDS_SHOWN),
     )  # fmt: skip
     return app
 

@@ -1,7 +1,7 @@
 """Who decides on a handover: the decision service, or event A3 and why."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,10 +11,10 @@ from nef.server.settings import CELLS_FOR_AUTOMATIC
 from nef.server.state import Nef
 
 MAX_REPLY = 64 * 1024
-REASONS = (
+Reason = Literal[
     "disabled", "too_few_cells", "not_configured", "unavailable", "slow", "invalid",
     "low_confidence", "qos_compliance",
-)  # fmt: skip
+]  # fmt: skip
 
 
 class Compliance(BaseModel):
@@ -40,8 +40,13 @@ class Verdict(BaseModel):
 class Refused(Exception):
     """Why event A3 decides."""
 
+    def __init__(self, reason: Reason) -> None:
+        """reason: as the fallback is counted by."""
+        super().__init__(reason)
+        self.reason: Reason = reason
 
-def not_asked(nef: Nef) -> str | None:
+
+def not_asked(nef: Nef) -> Reason | None:
     """Why the service is not asked at all; None if it is."""
     settings = nef.settings
     if settings.ml_handover == "off":
@@ -66,7 +71,7 @@ def question(nef: Nef, supi: str) -> dict[str, Any]:
 
 
 async def ask(nef: Nef, supi: str, client: httpx.AsyncClient) -> Verdict:
-    """The service's verdict on one of the candidates; raises `Refused` with one of `REASONS`."""
+    """The service's verdict on one of the candidates; raises `Refused` with the reason."""
     asked = question(nef, supi)
     body = bytearray()
     try:
@@ -112,7 +117,7 @@ async def decide(nef: Nef, supi: str, client: httpx.AsyncClient) -> dict[str, An
             elif verdict.confidence < nef.settings.min_confidence:
                 reason = "low_confidence"
         except Refused as error:
-            reason = str(error)
+            reason = error.reason
     sample = world.samples.get(supi)  # a second or more may have passed
     serving = sample.cell_id if sample is not None else None
     if serving is None:

@@ -4,15 +4,17 @@ import hashlib
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from nef.simulator import city, mobility, services, topology
+from nef.simulator import anomalies, city, mobility, services, topology
 from schemas.nef.wire import Ipv4Addr, Ipv6Addr, MacAddr48
 
 GnbId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{6}$")]
 CellId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{9}$")]
 Supi = Annotated[str, StringConstraints(pattern=r"^[0-9]{15,16}$")]
 PathId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+GroupId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
+AnomalyKind = Literal["interference", "blind_spot", "sleeping_cell", "congestion"]
 Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 ExternalId = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^@\s]+@[^@\s]+$")]
 Latitude = Annotated[float, Field(ge=-80, le=80)]
@@ -23,7 +25,15 @@ Mobility = Literal[
 ]
 assert {profile.five_qi for profile in services.PROFILES} == set(FiveQiInUse.__args__)  # type: ignore[attr-defined]
 
-MOST = {"gnbs": 64, "cells": 192, "ues": 2000, "paths": 256}
+
+def _no_bool(value: object) -> object:
+    """True equals 1, and so is a member of `Literal[1]`."""
+    if isinstance(value, bool):
+        raise ValueError("a truth value is no number")
+    return value
+
+
+MOST = {"gnbs": 64, "cells": 192, "ues": 2000, "paths": 256, "groups": 256, "anomalies": 256}
 
 
 class Managed(BaseModel):
@@ -81,7 +91,7 @@ class Ue(Managed):
     ipv6: Ipv6Addr | None = None
     mac: MacAddr48 | None = None
     external_id: ExternalId | None = None
-    five_qi: FiveQiInUse = 9
+    five_qi: Annotated[FiveQiInUse, BeforeValidator(_no_bool)] = 9
     mobility: Mobility = "waypoint"
     path_id: PathId | None = None
     speed_mps: Annotated[float, Field(ge=0, le=140)] = 1.0
@@ -95,20 +105,63 @@ class Ue(Managed):
         return {one.lower() for one in known if one}
 
 
+class Group(Managed):
+    """UEs that subscriptions may name together."""
+
+    group_id: GroupId
+    name: Name = ""
+    members: Annotated[list[Supi], Field(min_length=1, max_length=MOST["ues"])]
+
+
+class Anomaly(Managed):
+    """What goes wrong on purpose, in seconds of the simulation from when it is taken.
+
+    interference and blind_spot are felt about a place: strength_db is the rise of the noise, or by how
+    much less is received. sleeping_cell and congestion are a cell's. lasts_s: None: until it is removed.
+    """
+
+    anomaly_id: PathId
+    kind: AnomalyKind
+    cell_id: CellId | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    radius_m: Annotated[float, Field(ge=1, le=10_000)] = 150.0
+    strength_db: Annotated[float, Field(ge=0, le=60)] = 20.0
+    begins_in_s: Annotated[int, Field(ge=0, le=86_400)] = 0
+    lasts_s: Annotated[int, Field(ge=1, le=86_400)] | None = None
+
+    def faults(self, cells: set[str]) -> list[tuple[str, str]]:
+        """(field, reason) of what does not fit its kind or the network."""
+        if self.kind in anomalies.CELLS:
+            if self.cell_id in cells:
+                return []
+            return [("cell_id", f"{self.kind} is of a cell, there is none {self.cell_id!r}")]
+        if self.latitude is None or self.longitude is None:
+            return [("latitude", f"{self.kind} is at a place: latitude and longitude are needed")]
+        return []
+
+
+KEYS = {
+    "gnbs": "gnb_id", "cells": "cell_id", "paths": "path_id", "ues": "supi", "groups": "group_id",
+    "anomalies": "anomaly_id",
+}  # fmt: skip
+
+
 class Scenario(Managed):
     """A network in whole, for export and import."""
 
-    version: Literal[1] = 1
+    version: Annotated[Literal[1], BeforeValidator(_no_bool)] = 1
     gnbs: Annotated[list[Gnb], Field(max_length=MOST["gnbs"])] = []
     cells: Annotated[list[Cell], Field(max_length=MOST["cells"])] = []
     paths: Annotated[list[Path], Field(max_length=MOST["paths"])] = []
     ues: Annotated[list[Ue], Field(max_length=MOST["ues"])] = []
+    groups: Annotated[list[Group], Field(max_length=MOST["groups"])] = []
+    anomalies: Annotated[list[Anomaly], Field(max_length=MOST["anomalies"])] = []
 
     def faults(self) -> list[tuple[str, str]]:
         """(place, reason) of everything that is double or refers to nothing."""
         found = []
-        for kind, key in (("gnbs", "gnb_id"), ("cells", "cell_id"), ("paths", "path_id"),
-                          ("ues", "supi")):  # fmt: skip
+        for kind, key in KEYS.items():
             seen: set[str] = set()
             for number, one in enumerate(getattr(self, kind)):
                 name = getattr(one, key)
@@ -119,6 +172,13 @@ class Scenario(Managed):
         for number, cell in enumerate(self.cells):
             if cell.gnb_id not in gnbs:
                 found.append((f"cells.{number}.gnb_id", f"no gNB {cell.gnb_id!r}"))
+        supis, cells = {one.supi for one in self.ues}, {one.cell_id for one in self.cells}
+        for number, group in enumerate(self.groups):
+            if strangers := [one for one in group.members if one not in supis]:
+                told = f"{len(strangers)} that are no UEs, the first {strangers[0]!r}"
+                found.append((f"groups.{number}.members", told))
+        for number, wrong in enumerate(self.anomalies):
+            found += [(f"anomalies.{number}.{place}", told) for place, told in wrong.faults(cells)]
         paths = {one.path_id for one in self.paths}
         names: dict[str, str] = {}
         for number, ue in enumerate(self.ues):

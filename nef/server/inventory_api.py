@@ -1,5 +1,6 @@
 """gNBs, cells, UEs and paths; scenario import and export; movement; each UE's radio and QoS state."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -7,7 +8,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from nef.server import database, inventory
-from nef.server.inventory import MOST, Managed, Scenario, Supi
+from nef.server.export import scenario_now
+from nef.server.inventory import KEYS, MOST, Managed, Scenario, Supi
 from nef.server.login import nef_of, user
 from nef.server.problems import (
     Problem,
@@ -18,14 +20,14 @@ from nef.server.problems import (
     unknown,
 )  # fmt: skip
 from nef.server.state import KINDS, Nef, finite, replace_inventory
-from nef.server.world import scenario_now
 from schemas.five_qi import FIVE_QIS
 from schemas.service_class import SERVICE_CLASSES
 
 _PROBLEMS = problem_responses(400, 401, 404, 409, 413, 415, 422, 503)
 router = APIRouter(prefix="/api/v1", dependencies=[Depends(user)], responses=_PROBLEMS)
-Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-NAMES = {"gnbs": "gNBs", "cells": "Cells", "paths": "paths", "ues": "UEs"}
+Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
+NAMES = {"gnbs": "gNBs", "cells": "Cells", "paths": "paths", "ues": "UEs", "groups": "groups",
+         "anomalies": "anomalies"}  # fmt: skip
 CLASS_OF_5QI = {1: "default", 2: "embb", 7: "embb", 9: "default", 10: "mmtc", 80: "embb",
                 82: "urllc"}  # fmt: skip
 
@@ -37,7 +39,8 @@ class Which(Managed):
 
 
 KINDS_SHOWN: tuple[type[BaseModel], ...] = (
-    inventory.Gnb, inventory.Cell, inventory.Path, inventory.Ue, Scenario, Which,
+    inventory.Gnb, inventory.Cell, inventory.Path, inventory.Ue, inventory.Group,
+    inventory.Anomaly, Scenario, Which,
 )  # fmt: skip
 
 
@@ -48,7 +51,8 @@ def change(nef: Nef, scenario: Scenario) -> None:
         if len(getattr(scenario, kind)) > most:
             wrong.append((kind, f"{len(getattr(scenario, kind))}, at most {most} are allowed"))
     gone = set(nef.world.index) - {ue.supi for ue in scenario.ues}
-    used = {one.supi for one in nef.subscriptions.values()} & gone
+    used = {supi for one in nef.subscriptions.values() for supi in one.supis} & gone
+    used |= {one.supi for one in nef.sessions.values()} & gone
     if used:
         wrong.append(("ues", f"{len(used)} UEs that go have subscriptions"))
     if wrong:
@@ -57,7 +61,7 @@ def change(nef: Nef, scenario: Scenario) -> None:
 
 
 def _manage(kind: str) -> None:
-    key, model = KINDS[kind]
+    key, model = KEYS[kind], KINDS[kind]
     every, one = f"/{NAMES[kind]}", f"/{NAMES[kind]}/{{id}}"
     body = Depends(body_of(model))
     path = Path(alias="id")
@@ -137,6 +141,27 @@ async def take_in(
     change(nef, given)
     await nef.database.ask(replace_inventory, given)
     return JSONResponse(given.model_dump(mode="json"))
+
+
+@router.get("/anomaly-labels", tags=["anomalies"])
+async def anomaly_labels(request: Request) -> JSONResponse:
+    """What was, is and will be wrong, in simulated time; end null: for good."""
+    nef = nef_of(request)
+
+    def at(second: int | None) -> str | None:
+        return None if second is None else (nef.started + timedelta(seconds=second)).isoformat()
+
+    rows = [
+        {
+            "anomaly_id": one.asked.anomaly_id, "kind": one.asked.kind, "start": at(one.first),
+            "end": at(one.end), "active": one.active(nef.world.second - 1),
+            **one.asked.model_dump(
+                include={"cell_id", "latitude", "longitude", "radius_m", "strength_db"}
+            ),
+        }
+        for one in (*nef.world.over, *nef.world.wrong.values())
+    ]  # fmt: skip
+    return JSONResponse(rows)
 
 
 async def _loop(nef: Nef, supi: str, moving: bool) -> JSONResponse:

@@ -29,6 +29,11 @@ class Metrics:
         self.subscriptions = Gauge("nef_subscriptions", "Subscriptions", ["api"], registry=r)
         self.ues = Gauge("nef_ues", "UEs", ["state"], registry=r)
         self.cells = Gauge("nef_cells", "Cells", registry=r)
+        self.anomalies = Gauge("nef_anomalies", "Faults on purpose now", ["kind"], registry=r)
+        self.delivered = Gauge("nef_delivered_mbps", "Downlink of all UEs", registry=r)
+        self.used = Gauge(
+            "nef_cell_prb_used_ratio", "Resource blocks in use, 0..1", ["cell_id"], registry=r
+        )
         self.seconds = Counter("nef_simulated_seconds", "Seconds of the simulation", registry=r)
         self.behind = Gauge(
             "nef_clock_behind_seconds", "By which the simulation is late, real time", registry=r

@@ -42,15 +42,21 @@ def find(nef: Nef, api: Api, scs: str, number: str) -> Subscribed:
     return one
 
 
-def ue_of(nef: Nef, asked: Asked) -> str:
-    """The supi of the UE that is meant: 404 for an unknown one, 422 for a group."""
+def ues_of(nef: Nef, asked: Asked) -> list[str]:
+    """The supis of the UE or group that is meant: 404 for an unknown one, 422 for a list of UEs."""
     name = asked.subscriber()
+    group = asked.extGroupId if isinstance(asked, Session) else asked.externalGroupId
+    if name is None and group is not None:
+        for known in nef.world.scenario.groups:
+            if known.group_id == group:
+                return list(dict.fromkeys(known.members))
+        raise Problem(404, [("body", "no such group")], cause="GROUP_IDENTIFIER_NOT_FOUND")
     if name is None:
-        raise Problem(422, [("body", "groups and lists of UEs are not served; name one UE")])
+        raise Problem(422, [("listUeAddrs", "is not served; name a UE or a group")])
     wanted = name.removeprefix("extid-").removeprefix("msisdn-").lower()
     for ue in nef.world.scenario.ues:
         if wanted in ue.identities():
-            return ue.supi
+            return [ue.supi]
     raise Problem(404, [("body", "no such UE")], cause="UE_NOT_FOUND")
 
 
@@ -69,23 +75,23 @@ def faults(nef: Nef, asked: Asked) -> list[tuple[str, str]]:
     return found
 
 
-def accepted(nef: Nef, scs: str, asked: Asked, but: Subscribed | None = None) -> str:
-    """The supi of a subscription that can be taken; 404, 409 for a double one, 422."""
+def accepted(nef: Nef, scs: str, asked: Asked, but: Subscribed | None = None) -> list[str]:
+    """The supis of a subscription that can be taken; 404, 409 for a double one, 422."""
     wrong = faults(nef, asked)
     if wrong:
         raise Problem(422, wrong)
-    supi = ue_of(nef, asked)
-    if but is not None and but.supi != supi:
+    supis = ues_of(nef, asked)
+    if but is not None and but.supis != supis:
         raise Problem(422, [("body", "the UE of a subscription cannot be changed")])
     for other in nef.subscriptions.values():
-        if other is but or other.scs != scs or other.supi != supi:
+        if other is but or other.scs != scs or not set(other.supis) & set(supis):
             continue
         same = isinstance(asked, Session) and isinstance(other.asked, Session)
         same = same and asked.flowInfo == other.asked.flowInfo  # type: ignore[union-attr]
         same = same or (type(asked) is type(other.asked) and _bare(asked) == _bare(other.asked))
         if same:
             raise Problem(409, [("body", "there is such a subscription for this UE already")])
-    return supi
+    return supis
 
 
 def _bare(asked: Asked) -> dict[str, Any]:
@@ -95,10 +101,10 @@ def _bare(asked: Asked) -> dict[str, Any]:
 async def create(request: Request, api: Api, scs: str, asked: Asked) -> Response:
     """201 with Location, or 200 with the one report that is asked for."""
     nef = nef_of(request)
-    supi = accepted(nef, scs, asked)
+    supis = accepted(nef, scs, asked)
     if isinstance(asked, Monitoring) and asked.monitoringType == "LOCATION_REPORTING":
-        if asked.maximumNumberOfReports == 1:
-            found = ue_watch.location(asked, nef.world.samples.get(supi), nef.now())
+        if asked.maximumNumberOfReports == 1 and len(supis) == 1:
+            found = ue_watch.location(asked, nef.world.samples.get(supis[0]), nef.now())
             return JSONResponse(found.wire())
     if len(nef.subscriptions) >= nef.settings.max_subscriptions:
         raise Problem(
@@ -107,12 +113,12 @@ async def create(request: Request, api: Api, scs: str, asked: Asked) -> Response
     number = nef.fresh_number()
     base = str(request.base_url).rstrip("/")
     link = f"{base}{PREFIX[api]}/{scs}/subscriptions/{number}"
-    one = nef.take(api, scs, number, supi, link, asked)
+    one = nef.take(api, scs, number, supis, link, asked)
     await nef.database.settled()
     content = one.wire()
     if isinstance(asked, Monitoring) and asked.immediateRep:
         if asked.monitoringType == "LOCATION_REPORTING":
-            report = ue_watch.location(asked, nef.world.samples.get(supi), nef.now())
+            report = ue_watch.location(asked, nef.world.samples.get(supis[0]), nef.now())
             content["monitoringEventReport"] = report.wire()
     return JSONResponse(content, 201, {"location": link})
 
@@ -179,8 +185,8 @@ def routes(api: Api, kind: type[Session] | type[Monitoring]) -> APIRouter:
 
 async def replaced(nef: Nef, old: Subscribed, asked: Asked) -> JSONResponse:
     """The subscription begins anew with this content."""
-    supi = accepted(nef, old.scs, asked, but=old)
-    one = nef.take(old.api, old.scs, old.number, supi, old.link, asked)
+    supis = accepted(nef, old.scs, asked, but=old)
+    one = nef.take(old.api, old.scs, old.number, supis, old.link, asked)
     await nef.database.settled()
     return JSONResponse(one.wire())
 

@@ -29,6 +29,7 @@ from schemas.units import (
 
 WINDOW_S = 3  # over which a target is judged
 SETTLED_S = 2  # for which another verdict has to last
+RETRY_S, PROBE_S = 30, WINDOW_S + SETTLED_S
 BEARER_LOST_S = 2  # without coverage
 MONITORS = ("qosMonInfo", "rttMon", "qosMonDatRate", "qosMonConReq", "pdvMon")
 UPLINK, DOWNLINK, ROUND_TRIP = "UPLINK", "DOWNLINK", "ROUND_TRIP"
@@ -125,6 +126,7 @@ class Progress:
     verdict: int | None = None
     other: int | None = None
     other_s: int = 0
+    since_s: int = 0
     bearer: bool | None = None
     lost_s: int = 0
     usage: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -183,6 +185,7 @@ def _verdict(targets: list[Level], progress: Progress) -> list[UserPlaneEventRep
     if now == progress.verdict or progress.other_s < SETTLED_S:
         return []
     before, progress.verdict = progress.verdict, now
+    progress.since_s = window[-1].second
     if now == 0:
         if before is None:
             return []
@@ -194,6 +197,17 @@ def _verdict(targets: list[Level], progress: Progress) -> list[UserPlaneEventRep
             altQosNotSuppInd=True if now < 0 and len(targets) > 1 else None,
         )
     ]
+
+
+def in_force(progress: Progress, second: int) -> int:
+    """Index of the level by which the flow is scheduled: the wanted one, or an alternative.
+
+    An alternative is what the network falls back to, so it serves by it, and tries the wanted one
+    again for PROBE_S after each RETRY_S.
+    """
+    if progress.verdict is None or progress.verdict <= 0:
+        return 0
+    return 0 if (second - progress.since_s) % (RETRY_S + PROBE_S) >= RETRY_S else progress.verdict
 
 
 def _monitored(

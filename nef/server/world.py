@@ -3,12 +3,14 @@
 UEs, cells and paths may come and go between two seconds; what stays keeps its state.
 """
 
+from collections import deque
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nef.server.faults import Injected, ended, injected, spoiled
 from nef.server.ground import (
     PROFILE_OF_5QI,
     Ground,
@@ -19,7 +21,7 @@ from nef.server.ground import (
     uplink,
     way,
 )
-from nef.server.inventory import Scenario, Ue, drawn_place
+from nef.server.inventory import Scenario, drawn_place
 from nef.simulator import (
     chance,
     handover,
@@ -86,6 +88,8 @@ class World:
         self.random = np.random.default_rng(self.params.seed)
         self.ground = Ground(self.params)
         self.overrides: dict[str, int] = {}
+        self.wrong: dict[str, Injected] = {}
+        self.over: deque[Injected] = deque(maxlen=1000)
         self.walkers: mobility.Walkers | None = None
         self.measured: Array = np.zeros((0, 0))
         self.received: Array = np.zeros((0, 0))
@@ -108,6 +112,8 @@ class World:
         place = np.array([number[cell.gnb_id] for cell in cells], dtype=np.int64)
         azimuth = np.array([cell.azimuth_deg for cell in cells], dtype=np.float64)
         self.plan = topology.Topology(sites, place, azimuth, tuple(c.cell_id for c in cells))
+        felt, self.wrong = self.wrong, injected(self.wrong, new.anomalies, self.second)
+        self.over.extend(ended(felt, self.wrong, self.second))
         self.ground.keep({gnb.gnb_id for gnb in gnbs})
         spread = np.hypot(*(sites - sites.mean(axis=0)).T).max() if len(gnbs) else 0.0
         self.radius_m = float(spread) + 0.35 * self.params.inter_site_m
@@ -279,12 +285,16 @@ class World:
             self.params.load, clock % 86_400 / 3600.0, (clock // 86_400 + 3) % 7
         )
         background = self.demand.advance(mean, 1, self.random)
+        air, background, self.noise_mw = spoiled(
+            self.wrong, tick, self.plan, tracks, air, background
+        )
         _, offered = self.asking.advance(tick, 1, self.random)
         attached, rng = self.state.attached, self.random
         attached.events.clear()
         now = network.Now(
             air.received_mw[0], air.measured_dbm[0], offered[0], background.demand[0],
-            background.users[0], air.noise_mw,
+            background.users[0], self.noise_mw,
+            None if background.ability is None else background.ability[0],
         )  # fmt: skip
         everybody = np.ones(count, dtype=np.bool_)
         handover.attach(attached, tick, now.measured_dbm, self.begins, ~everybody)
@@ -329,7 +339,7 @@ class World:
         if given is None:
             return []
         level, use = self.received[row], self.state.load[0]
-        noise = radio.noise_mw()
+        noise = self.noise_mw[row]
         total = float((level * use).sum()) + noise
         sinr = 10.0 * np.log10(level / (total - level * use))
         rsrq = self.measured[row] - 10.0 * np.log10(12.0 * total)
@@ -384,16 +394,3 @@ def nothing(second: int, offered_mbps: float = 0.0) -> Sample:
     return Sample(
         second, None, None, None, None, None, None, 0.0, 0.0, offered_mbps, None, None, None, 1.0
     )
-
-
-def scenario_now(world: World) -> Scenario:
-    """The scenario with everybody where they are now."""
-    return world.scenario.model_copy(
-        update={"ues": [_placed(world, u) for u in world.scenario.ues]}
-    )
-
-
-def _placed(world: World, ue: Ue) -> Ue:
-    latitude, longitude, _ = world.place(ue.supi)
-    fits = abs(latitude) <= 80 and abs(longitude) <= 180
-    return ue.model_copy(update={"latitude": latitude, "longitude": longitude}) if fits else ue

@@ -142,7 +142,7 @@ def sink() -> Iterator[Sink]:
             made.answers.set()
 
 
-def until(found: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(found: Callable[[], Any], seconds: float = 30.0) -> Any:
     """Waits until something is true; fails after some seconds."""
     end = time.monotonic() + seconds
     while not (value := found()):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nef.server.export import scenario_now
 from nef.server.inventory import Scenario, city_scenario
-from nef.server.world import World, scenario_now
+from nef.server.world import World
 from nef.simulator import handover, topology
 from nef.simulator.params import SimulatorParams
 from tests.nef.server_kit import QOS, Server, nef_server, qos, until
@@ -193,7 +194,7 @@ def test_gnb_and_cell_come_and_go(server: Server) -> None:
     ("changes", "status"),
     [
         ({"supi": "12"}, 422), ({"ipv4": "1.2.3"}, 422), ({"speed_mps": -1}, 422),
-        ({"latitude": 91}, 422), ({"other": 1}, 422), ({"five_qi": 3}, 422),
+        ({"latitude": 91}, 422), ({"other": 1}, 422), ({"five_qi": 3}, 422), ({"five_qi": True}, 422),
         ({"longitude": False}, 422), ({"moving": "yes"}, 422),
         ({"mobility": "path"}, 409), ({"path_id": "nowhere"}, 409), ({"ipv4": "10.0.0.1"}, 409),
         ({"supi": UE}, 409),

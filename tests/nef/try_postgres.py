@@ -54,18 +54,8 @@ def postgres() -> Iterator[str]:
             shutil.chown(folder, user)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        initdb: list[str | Path] = [
-            bin_ / "initdb",
-            "-D",
-            folder,
-            "-U",
-            "nef",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "-N",
-        ]
+        place = str(folder)
+        initdb = [f"{bin_}/initdb", "-D", place, "-U", "nef", "-A", "trust", "-E", "UTF8", "-N"]
         subprocess.run(initdb, check=True, user=user, stdout=subprocess.DEVNULL, cwd="/")
         command = [f"{bin_}/postgres", "-D", place, "-h", "127.0.0.1", "-p", str(port), "-k", place,
                    "-c", "fsync=off", "-c", "max_connections=200"]  # fmt: skip
