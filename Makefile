@@ -44,6 +44,9 @@ capture: setup ## what a NEF says for DURATION seconds, for SOURCE=nef; URL=, el
 nef: setup ## a simulated network's exposure function (3GPP TS 29.122) on loopback
 	@python -m nef.server
 
+nef-postgres: setup ## the NEF's tests on a PostgreSQL of their own (Debian's `postgresql` must be there)
+	@uv pip install --quiet 'psycopg[binary]>=3.2' && python -m tests.nef.try_postgres
+
 stream: setup ## rows of a Redis stream to features, online and offline
 	@python -m pipelines.stream
 
