@@ -14,10 +14,10 @@ import numpy.typing as npt
 from models import gate
 from models.selector import Pairs, Selector, Settings, features, fit
 from nef.simulator import closed_loop
-from nef.simulator.closed_loop import CLASS_OF_5QI, NOBODY, STAY, WINDOW_S, Choices, PolicyMaker
+from nef.simulator.closed_loop import NOBODY, STAY, Choices, PolicyMaker
 from nef.simulator.params import SimulatorParams
 from schemas.five_qi import FIVE_QIS
-from schemas.service_class import SERVICE_CLASSES
+from schemas.service_class import SERVICE_CLASSES, class_of_5qi
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -25,7 +25,9 @@ Bools = npt.NDArray[np.bool_]
 
 SMOOTHING = 0.3  # of the newest second, in the means of lately
 EXPLORE_SHARE = 0.15  # of the UEs that are free to, each second
+HORIZON_S = 4  # seconds after a decision over which the request has to be met
 AMONG = 4  # candidates that are explored
+RETURN_S = closed_loop.PING_PONG_S
 LOST_DB = -5.0  # SINR below which a UE leaves its cell without regard to swinging
 
 
@@ -100,6 +102,7 @@ class Log:
     and what every second gave everybody.
     """
 
+    horizon_s: int = HORIZON_S
     rows: list[Floats] = field(default_factory=list)
     ue: list[Ints] = field(default_factory=list)
     tick: list[Ints] = field(default_factory=list)
@@ -107,12 +110,12 @@ class Log:
     given: list[tuple[Floats, Floats, Floats]] = field(default_factory=list)
 
     def learned(self) -> tuple[Floats, Ints]:
-        """Features and label of each decision with a whole window after it, as `requests_met` has it."""
+        """Features and label of each decision with a whole horizon after it."""
         mbps, delay, loss = (np.array(part) for part in zip(*self.given, strict=True))
         ue, tick = np.concatenate(self.ue), np.concatenate(self.tick)
         asked = [np.concatenate(part) for part in zip(*self.asked, strict=True)]
-        whole = tick + WINDOW_S < mbps.shape[0]
-        window = tick[whole, None] + 1 + np.arange(WINDOW_S)
+        whole = tick + self.horizon_s < mbps.shape[0]
+        window = tick[whole, None] + 1 + np.arange(self.horizon_s)
         who = ue[whole, None]
         met = mbps[window, who].mean(axis=1) >= asked[0][whole]
         met &= delay[window, who].mean(axis=1) <= asked[1][whole]
@@ -146,7 +149,7 @@ def exploring(base: PolicyMaker, log: Log, seed: int) -> PolicyMaker:
             first = order[np.r_[True, ue[order][1:] != ue[order][:-1]]] if ue.size else order
             first = first[free[ue[first]]]
             chosen = ue[first]
-            until[chosen] = choices.tick + WINDOW_S + 1
+            until[chosen] = choices.tick + log.horizon_s
             target[choices.tick < until] = STAY
             target[chosen] = choices.cell[chosen, place[first]]
             taken = {name: getattr(pairs, name)[first] for name in vars(pairs)}
@@ -192,76 +195,80 @@ def learn(
 @dataclass(frozen=True)
 class Rules:
     """How the selector's probabilities become handovers. margin: by which a cell's probability must be
-    above the serving one's; fallback: hysteresis in dB and time to trigger in s of the A3 rule that
-    decides where the gate asks for more confidence; confident: whether it does.
+    above the serving one's for the selector to want it; return_margin: the same for a cell left no more
+    than RETURN_S ago; worse: by how much event A3's target may lie below the serving cell. fallback:
+    hysteresis in dB and time to trigger in s of the A3 rule that decides where the selector wants
+    nothing or is refused. confident: whether `models.gate` has to let it pass.
     """
 
-    margin: float = 0.05
-    fallback: tuple[float, int] = (2.0, 0)
-    confident: bool = True
+    margin: float = 0.02
+    return_margin: float = 0.1
+    worse: float = 0.0
+    fallback: tuple[float, int] = (1.0, 0)
+    confident: bool = False
     steady: gate.GateParams = gate.DEFAULTS
 
 
 def selecting(selector: Selector, rules: Rules, reasons: Counter[str] | None = None) -> PolicyMaker:
-    """To the cell where the request is most probably met, if the gate lets it; else by event A3,
-    which the gate keeps from swinging too, but for a UE that is about to lose its cell.
+    """To the cell where the request is most probably met, by a margin; else by event A3, unless that
+    promises less, or to swing back, and the UE is not about to lose its cell.
 
-    reasons: counts what the gate said.
+    reasons: counts who decided on each wish to hand over, and what the gate said.
     """
     told: Counter[str] = Counter() if reasons is None else reasons
 
     def maker(ues: int, cells: int) -> closed_loop.Policy:
         lately, follow = Lately(), closed_loop.a3(*rules.fallback)(ues, cells)
         past = [gate.UeHistory()] * ues
-        classes = {name: gate.ClassHistory() for name in SERVICE_CLASSES}
+        left_at = np.full((ues, cells), -RETURN_S - 1)
+        every = np.arange(ues)
 
         def policy(choices: Choices) -> Ints:
             lately.see(choices)
             rule = follow(choices)
             pairs, ue, place = pairs_of(choices, lately)
-            likely = np.full(choices.cell.shape, np.nan)
-            likely[ue, place] = selector.probability(features(pairs))
-            here = np.full(ues, np.nan)
-            home = pairs.serving > 0
-            here[ue[home]] = likely[ue[home], place[home]]
-            best = np.where(np.isnan(likely), -1.0, likely).argmax(axis=1)
-            target = np.full(ues, STAY)
-            every = np.arange(ues)
-            gains = likely[every, best] >= here + rules.margin
-            for one in np.flatnonzero((gains | (rule != STAY)) & (choices.serving != NOBODY)):
-                serving = str(choices.serving[one])
-                sure, reason = float(likely[one, best[one]]), "nothing_to_gain"
-                name = CLASS_OF_5QI[int(choices.five_qi[one])]
-                required = gate.adapted_confidence(
-                    SERVICE_CLASSES[name].priority, classes[name], rules.steady  # type: ignore[index]
-                )  # fmt: skip
-                to = int(choices.cell[one, best[one]])
-                if gains[one]:
-                    asked = required if rules.confident else 0.0
-                    found = gate.passes(
-                        past[one], choices.tick, serving, str(to), sure, asked, rules.steady
-                    )
-                    reason = found.reason
-                    if found.accepted:
-                        target[one] = to
-                    told[reason] += 1
-                if rule[one] != STAY and (
-                    reason == "low_confidence"
-                    or (reason == "nothing_to_gain" and rules.confident and here[one] < required)
-                ):
-                    where = choices.cell[one] == rule[one]
-                    sure = float(likely[one, where][0]) if where.any() else 0.0
-                    found = gate.passes(
-                        past[one], choices.tick, serving, str(rule[one]), sure, 0.0, rules.steady
-                    )
-                    lost = choices.sinr_db[one] < LOST_DB
-                    if found.accepted or lost:
-                        target[one] = rule[one]
-                        told["by_a3"] += 1
-                if target[one] != STAY:
-                    past[one] = gate.handed_over(past[one], choices.tick, serving)
+            likely = np.full((ues, cells), -1.0)
+            likely[ue, choices.cell[ue, place]] = selector.probability(features(pairs))
+            served = choices.serving != NOBODY
+            home = np.where(served, choices.serving, 0)
+            here = likely[every, home]
+            asked = np.where(
+                choices.tick - left_at <= RETURN_S, rules.return_margin, rules.margin
+            )  # fmt: skip
+            gain = np.where(likely >= here[:, None] + asked, likely, -1.0)
+            gain[every, home] = -1.0
+            best = gain.argmax(axis=1)
+            wants = served & (gain[every, best] >= 0.0)
+            if rules.confident:
+                for one in np.flatnonzero(wants):
+                    passage = gate.passes(
+                        past[one], choices.tick, str(home[one]), str(best[one]),
+                        float(likely[one, best[one]]), required(int(choices.five_qi[one]), rules),
+                        rules.steady,
+                    )  # fmt: skip
+                    told[passage.reason] += 1
+                    wants[one] = passage.accepted
+            follows = served & ~wants & (rule != STAY)
+            there = likely[every, np.where(follows, rule, 0)]
+            back = choices.tick - left_at[every, np.where(follows, rule, 0)] <= RETURN_S
+            least = here + np.where(back, rules.return_margin, -rules.worse)
+            lost = choices.sinr_db < LOST_DB
+            follows &= (there >= least) | lost | rules.confident
+            target = np.where(wants, best, np.where(follows, rule, STAY))
+            told["by_selector"] += int(wants.sum())
+            told["by_a3"] += int(follows.sum())
+            moved = np.flatnonzero((target != STAY) & (target != choices.serving))
+            left_at[moved, home[moved]] = choices.tick
+            for one in moved:
+                past[one] = gate.handed_over(past[one], choices.tick, str(home[one]))
             return target
 
         return policy
 
     return maker
+
+
+def required(five_qi: int, rules: Rules) -> float:
+    """The confidence that the gate asks for a 5QI."""
+    priority = SERVICE_CLASSES[class_of_5qi(five_qi)].priority
+    return gate.required_confidence(priority, rules.steady.floor)

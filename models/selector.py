@@ -109,8 +109,8 @@ def features(pairs: Pairs) -> Floats:
 class Settings:
     """How the trees grow, and how many folds of runs the calibration is fitted across."""
 
-    rounds: int = 250
-    learning_rate: float = 0.05
+    rounds: int = 120
+    learning_rate: float = 0.08
     leaves: int = 31
     rows_per_leaf: int = 100
     feature_share: float = 0.5
@@ -238,7 +238,7 @@ def _trees(matrix: Floats, met: Ints, settings: Settings, seed: int) -> str:
         "num_leaves": settings.leaves, "feature_fraction": settings.feature_share,
         "min_data_in_leaf": max(5, min(settings.rows_per_leaf, len(met) // 50)),
         "bagging_fraction": settings.row_share, "bagging_freq": 1, "lambda_l2": settings.l2,
-        "seed": seed, "deterministic": True, "force_row_wise": True, "num_threads": 2,
+        "seed": seed, "deterministic": True, "force_row_wise": True, "num_threads": 1,
         "verbosity": -1,
     }  # fmt: skip
     return str(lgb.train(parameters, data, settings.rounds).model_to_string())
