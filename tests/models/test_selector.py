@@ -95,9 +95,9 @@ def test_the_calibration_error_is_the_obvious_one() -> None:
 
 
 def test_the_same_rows_and_seed_give_the_same_bytes(rows: Any) -> None:
-    part = [one[:3000] for one in rows[:3]]
-    one, other = (to_files(fit(*part, SMALL, seed=4)) for _ in range(2))
-    assert one == other != to_files(fit(*part, SMALL, seed=5))
+    matrix, met, run = (part[:3000] for part in rows[:3])
+    one, other = (to_files(fit(matrix, met, run, SMALL, seed=4)) for _ in range(2))
+    assert one == other != to_files(fit(matrix, met, run, SMALL, seed=5))
 
 
 def test_what_was_saved_answers_the_same(fitted: Any, rows: Any) -> None:
