@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from schemas.errors import QosError, listed
+from schemas.five_qi import FIVE_QIS
 
 ServiceClassName = Literal["urllc", "embb", "mmtc", "default"]
 
@@ -75,3 +76,16 @@ def service_class(name: str) -> ServiceClass:
         if known == plain:
             return found
     raise QosError(f"unknown service class {name!r}; known: {listed(SERVICE_CLASSES)}")
+
+
+def class_of_5qi(value: int) -> ServiceClassName:
+    """The class a standardised 5QI belongs to: the one mapped to it; else embb for video, else default.
+
+    Raises `QosError` for a value that is not standardised.
+    """
+    if value not in FIVE_QIS:
+        raise QosError(f"unknown 5QI {value}; known: {listed(FIVE_QIS)}")
+    for one in SERVICE_CLASSES.values():
+        if one.five_qi == value:
+            return one.name
+    return "embb" if "video" in FIVE_QIS[value].example_services.lower() else "default"

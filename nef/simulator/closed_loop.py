@@ -15,6 +15,7 @@ from nef.simulator import city, handover, services, trace
 from nef.simulator.params import SimulatorParams
 from schemas.errors import QosError
 from schemas.five_qi import FIVE_QIS
+from schemas.service_class import class_of_5qi
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -28,9 +29,7 @@ CONFIDENCE = 0.95
 RATES = ("handovers_per_minute", "ping_pong_rate", "outage")
 
 # Of each 5QI that the simulator's applications use.
-CLASS_OF_5QI = {
-    1: "default", 2: "embb", 7: "embb", 9: "default", 10: "mmtc", 80: "embb", 82: "urllc",
-}  # fmt: skip
+CLASS_OF_5QI: dict[int, str] = {one.five_qi: class_of_5qi(one.five_qi) for one in services.PROFILES}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nef.simulator import city, closed_loop, services
 from nef.simulator.closed_loop import STAY
 from schemas.errors import QosError
+from schemas.service_class import SERVICE_CLASSES, class_of_5qi
 
 SECONDS = 120
 
@@ -203,3 +204,8 @@ def test_tuning_finds_a_rule_of_the_grid_that_beats_a_bad_one() -> None:
 
 def test_every_application_has_a_service_class() -> None:
     assert set(closed_loop.CLASS_OF_5QI) == {one.five_qi for one in services.PROFILES}
+    for name, one in SERVICE_CLASSES.items():
+        assert closed_loop.CLASS_OF_5QI[one.five_qi] == class_of_5qi(one.five_qi) == name
+    assert [class_of_5qi(value) for value in (1, 2, 7)] == ["default", "embb", "embb"]
+    with pytest.raises(QosError, match="unknown 5QI 999; known: 1"):
+        class_of_5qi(999)
