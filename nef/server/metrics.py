@@ -1,6 +1,27 @@
 """The server's Prometheus metrics; each server has a registry of its own."""
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+
+class CellsUsed(Collector):
+    """Of each cell that there is now, the share of its resource blocks in use."""
+
+    def __init__(self) -> None:
+        """Of none."""
+        self.ratio: dict[str, float] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One sample a cell."""
+        family = GaugeMetricFamily(
+            "nef_cell_prb_used_ratio", "Resource blocks in use, 0..1", labels=["cell_id"]
+        )
+        for cell, used in self.ratio.items():
+            family.add_metric([cell], used)
+        yield family
 
 
 class Metrics:
@@ -31,9 +52,8 @@ class Metrics:
         self.cells = Gauge("nef_cells", "Cells", registry=r)
         self.anomalies = Gauge("nef_anomalies", "Faults on purpose now", ["kind"], registry=r)
         self.delivered = Gauge("nef_delivered_mbps", "Downlink of all UEs", registry=r)
-        self.used = Gauge(
-            "nef_cell_prb_used_ratio", "Resource blocks in use, 0..1", ["cell_id"], registry=r
-        )
+        self.used = CellsUsed()
+        r.register(self.used)
         self.seconds = Counter("nef_simulated_seconds", "Seconds of the simulation", registry=r)
         self.behind = Gauge(
             "nef_clock_behind_seconds", "By which the simulation is late, real time", registry=r

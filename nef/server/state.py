@@ -278,12 +278,12 @@ class Nef:
             count = sum(one.active(self.world.second - 1) for one in wrong)
             self.metrics.anomalies.labels(kind).set(count)
         self.metrics.delivered.set(sum(one.downlink_mbps for one in self.world.samples.values()))
-        self.metrics.used.clear()
-        if self.world.given is not None:
-            for cell, used in zip(
-                self.world.plan.cell_ids, self.world.given.prb_used[0], strict=True
-            ):
-                self.metrics.used.labels(cell).set(float(used))
+        given = self.world.given
+        self.metrics.used.ratio = (
+            {}
+            if given is None
+            else dict(zip(self.world.plan.cell_ids, given.prb_used[0].tolist(), strict=True))
+        )
 
     async def close(self) -> None:
         """Stops what is under way."""
