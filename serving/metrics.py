@@ -1,5 +1,7 @@
 """The service's Prometheus metrics: a registry of their own, and bounded label sets."""
 
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -21,6 +23,8 @@ from schemas.service_class import SERVICE_CLASSES
 
 OTHER = "other"
 MOST_LEARNT = 200
+_CPU = "CPU of this process since the last measure, % of one core"
+_MEMORY = "Resident memory of this process"
 T = TypeVar("T", Counter, Gauge, Histogram)
 
 STATUSES = ("decided", "fallback", "refused", "failed")
@@ -120,26 +124,27 @@ class Bounded(Generic[T]):
 
 
 class _Machine(Collector):
-    """CPU [% of one core] since the last scrape, and resident memory [bytes], measured at the scrape."""
+    """CPU [% of one core] and resident memory [bytes], measured at scrapes, CPU once a second at most:
+    two scrapers do not take each other's measure away."""
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
+        self._process, self._lock = psutil.Process(), threading.Lock()
         self._process.cpu_percent()
+        self._at, self._percent = time.monotonic(), 0.0
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "ml_cpu_usage_percent", "CPU of this process since the last scrape, % of one core",
-            value=self._process.cpu_percent(),
-        )  # fmt: skip
-        yield GaugeMetricFamily(
-            "ml_memory_usage_bytes", "Resident memory of this process",
-            value=self._process.memory_info().rss,
-        )  # fmt: skip
+        with self._lock:
+            if time.monotonic() - self._at >= 1.0:
+                self._at, self._percent = time.monotonic(), self._process.cpu_percent()
+            percent = self._percent
+        yield GaugeMetricFamily("ml_cpu_usage_percent", _CPU, value=percent)
+        memory = self._process.memory_info().rss
+        yield GaugeMetricFamily("ml_memory_usage_bytes", _MEMORY, value=memory)
 
     def describe(self) -> Iterable[Metric]:
         return (
-            GaugeMetricFamily("ml_cpu_usage_percent", ""),
-            GaugeMetricFamily("ml_memory_usage_bytes", ""),
+            GaugeMetricFamily("ml_cpu_usage_percent", _CPU),
+            GaugeMetricFamily("ml_memory_usage_bytes", _MEMORY),
         )
 
 
