@@ -1,5 +1,6 @@
 """Logs as JSON lines without subscriber ids, positions, keys or tokens; writing blocks no request."""
 
+import contextlib
 import logging
 import queue
 import re
@@ -16,7 +17,9 @@ from lifecycle.pseudonym import redacted
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 QUEUE = 10_000
-_LONGEST = 8_000  # characters of one text
+_LAST_WORDS_S = 2.0
+_LONGEST, _LONGEST_ID = 2_000, 256  # characters of a line, of an id or token
+_MOST_LINES = 200
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -41,13 +44,23 @@ _OURS = re.compile(  # ids that name no subscriber: UUIDs, and pseudonyms, which
 
 
 def clean(text: str) -> str:
-    """A text without what looks like a subscriber id, a position, a key, a token or a password."""
-    text = _SECRETS.sub("<secret>", text)
-    kept = _OURS.findall(text)
-    return "".join(
-        redacted(part) + (kept[place] if place < len(kept) else "")
-        for place, part in enumerate(_OURS.split(text))
-    )[:_LONGEST]
+    """A text without what looks like a subscriber id, a position, a key, a token or a password.
+
+    Of long texts the first _MOST_LINES lines and _LONGEST characters of each are left.
+    """
+    lines = text.splitlines()
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], "…"]
+    return "\n".join(map(_clean_line, lines))
+
+
+def _clean_line(line: str) -> str:
+    cut = len(line) > _LONGEST
+    line = _SECRETS.sub("<secret>", line[:_LONGEST])
+    kept = [*_OURS.findall(line), ""]
+    parts = zip(_OURS.split(line), kept, strict=True)
+    cleaned = "".join(redacted(part) + ours for part, ours in parts)
+    return cleaned[:-_LONGEST_ID] + "…" if cut else cleaned  # an id may have been cut in two
 
 
 def _cleaned(value: Any, depth: int = 0) -> Any:
@@ -57,7 +70,7 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int):
         return value if abs(value) < 10**9 else clean(str(value))
     if isinstance(value, float):
-        return value if abs(value) < 10**9 else clean(repr(value))
+        return value if abs(value) < 10**9 else clean(f"{value:.0f}")
     if isinstance(value, Mapping) and depth < 4:
         return {clean(str(k)): _named(str(k), v, depth + 1) for k, v in list(value.items())[:100]}
     if isinstance(value, list | tuple | set | frozenset) and depth < 4:
@@ -116,6 +129,24 @@ class _Queued(QueueHandler):
             self._lost()
 
 
+class _Writer(QueueListener):
+    """Ends within seconds even where the queue is full and its stream stuck."""
+
+    def __init__(self, records: "queue.Queue[Any]", writer: logging.Handler) -> None:
+        super().__init__(records, writer)
+        self._records = records
+
+    def enqueue_sentinel(self) -> None:
+        with contextlib.suppress(queue.Full):
+            self._records.put(None, timeout=_LAST_WORDS_S)  # None ends a listener
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self.enqueue_sentinel()
+            self._thread.join(_LAST_WORDS_S)
+            self._thread = None
+
+
 class Logs:
     """Where the root logger writes from `begin` to `end`; what was there before comes back."""
 
@@ -129,7 +160,7 @@ class Logs:
         writer.setFormatter(JsonLines())
         records: queue.Queue[Any] = queue.Queue(most)
         self._handler = _Queued(records, lost)
-        self._listener = QueueListener(records, writer)
+        self._listener = _Writer(records, writer)
         self._before: tuple[list[logging.Handler], int] = ([], logging.WARNING)
 
     def begin(self) -> None:

@@ -155,6 +155,7 @@ def calls(bounds: Bounds, bodies: list[list[bytes]]) -> tuple[list[int], Limits]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
+        await asyncio.sleep(0.05)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 

@@ -4,6 +4,7 @@ import io
 import logging
 import string
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,6 +127,34 @@ def test_pseudonyms_and_our_ids_stay_readable() -> None:
 @given(st.text(string.digits, min_size=14, max_size=16), st.text(max_size=40), st.text(max_size=40))
 def test_a_long_number_never_comes_through(digits: str, before: str, after: str) -> None:
     assert digits not in clean(f"{before} {digits} {after}")
+
+
+def test_of_a_long_text_the_start_is_left_and_no_half_of_an_id() -> None:
+    for before in range(1900, 2000, 7):
+        cleaned = clean("a" * before + " imsi-001010123456789 " + "b" * 5000)
+        assert len(cleaned) <= 2000
+        assert "00101" not in cleaned
+    began = time.perf_counter()
+    clean("a" * 1_000_000)
+    assert time.perf_counter() - began < 2
+
+
+def test_a_stuck_stream_does_not_hold_up_the_end() -> None:
+    gate = threading.Event()
+
+    class Stuck(io.StringIO):
+        def write(self, text: str) -> int:
+            gate.wait(30)
+            return len(text)
+
+    logs = Logs("info", Stuck(), most=3)
+    logs.begin()
+    for number in range(10):
+        logging.getLogger("serving").info("line %d", number)
+    began = time.monotonic()
+    logs.end()
+    assert time.monotonic() - began < 10
+    gate.set()
 
 
 @pytest.fixture

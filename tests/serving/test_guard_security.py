@@ -1,8 +1,6 @@
 """Who may ask what: keys, tokens, roles, login, rates."""
 
 import base64
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -10,8 +8,10 @@ import httpx
 import jwt
 import orjson
 import pytest
+from typer.testing import CliRunner
 
-from serving.keys import key_hash, new_key, owner_of, password_hash, password_is_right
+from schemas.errors import QosError
+from serving.keys import app, key_hash, new_key, owner_of, password_hash, password_is_right
 from serving.metrics import Metrics
 from serving.rate_limits import RateLimits
 from serving.settings import ApiKey, User
@@ -298,23 +298,17 @@ def test_rates_can_be_left_off() -> None:
 
 
 def test_commands_make_entries_that_the_settings_take() -> None:
-    run = [sys.executable, "-m", "serving.keys"]
-    key = subprocess.run(
-        [*run, "key", "app", "predict", "feedback"], capture_output=True, text=True, check=True
-    )
+    run = CliRunner()
+    key = run.invoke(app, ["key", "app", "predict", "feedback"])
     made = key.stderr.split()[-1]
-    entry = orjson.loads(key.stdout)
     assert made not in key.stdout
-    user = subprocess.run(
-        [*run, "user", "ana", "admin"], input=PASSWORD + "\n", capture_output=True, text=True, check=True
-    )  # fmt: skip
-    settings = settings_with(api_keys=entry, users=orjson.loads(user.stdout), jwt_secret=SECRET)
+    user = run.invoke(app, ["user", "ana", "admin"], input=PASSWORD + "\n")
+    settings = settings_with(
+        api_keys=orjson.loads(key.stdout), users=orjson.loads(user.stdout), jwt_secret=SECRET
+    )
     assert owner_of(made, settings.api_keys) == "app"
     assert password_is_right("ana", PASSWORD, settings.users)
-    wrong = subprocess.run(
-        [*run, "key", "app", "root"], capture_output=True, text=True, check=False
-    )
-    assert wrong.returncode == 1
-    assert wrong.stderr.strip() == (
-        "role 'root': there is no such; known: predict, train, data, feedback, admin"
-    )
+    with pytest.raises(QosError, match="role 'root': there is no such; known: predict, train"):
+        run.invoke(app, ["key", "app", "root"], catch_exceptions=False)
+    with pytest.raises(QosError, match="password: 10 to 1024 characters"):
+        run.invoke(app, ["user", "ana", "admin"], input="short\n", catch_exceptions=False)
