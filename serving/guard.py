@@ -24,6 +24,7 @@ def guarded(
     app.state.guard = Guard(settings, metrics)
     app.state.breakers = breakers
     install_problems(app)
+    security.describe_security(app)
     app.include_router(security.router)
     app.include_router(admin_api.router)
     app.add_middleware(Limits, bounds=bounds_of(settings))

@@ -3,12 +3,13 @@
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Any
 
-from fastapi import APIRouter, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.models import APIKey
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.keys import owner_of, password_is_right
@@ -25,8 +26,9 @@ _GROUP: dict[Role, Group] = {
     "predict": "predict", "train": "train", "data": "collect", "feedback": "feedback",
     "admin": "default",
 }  # fmt: skip
-_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="an API key")
-_BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="a token of /api/login")
+_KEY = APIKey.model_validate(
+    {"in": "header", "name": "X-API-Key", "description": "a key, or a token of /api/login"}
+)
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,42 @@ def guard_of(request: Request) -> Guard:
     return found
 
 
-def require(role: Role, group: Group | None = None) -> Callable[..., Awaitable[Principal]]:
-    """A dependency that lets only this role pass; group: whose rate it counts in, else the role's."""
+class Required(SecurityBase):
+    """A dependency that lets only a role pass. It looks at the request itself and asks for nothing
+    else: each dependency of a dependency costs every request."""
 
-    async def admitted(
-        request: Request,
-        _key: Annotated[str | None, Security(_KEY)] = None,
-        _token: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
-    ) -> Principal:
-        return guard_of(request).admit(request, role, group)
+    def __init__(self, role: Role, group: Group | None = None) -> None:
+        """group: whose rate the calls count in, else the role's."""
+        self.role, self.group = role, group
+        self.model, self.scheme_name = _KEY, "key"
 
-    return admitted
+    async def __call__(self, request: Request) -> Principal:
+        """Who asks; raises a problem: 401, 403 or 429."""
+        return guard_of(request).admit(request, self.role, self.group)
+
+
+def require(role: Role, group: Group | None = None) -> Required:
+    """For `Depends`: lets only this role pass; group: whose rate the calls count in, else the role's."""
+    return Required(role, group)
+
+
+def describe_security(app: FastAPI) -> None:
+    """The OpenAPI says of every route that asks for a key that a token does as well."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = plain()
+            schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
+            schemes["token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            operations = (one for path in made["paths"].values() for one in path.values())
+            for operation in operations:
+                if {"key": []} in operation.get("security", ()):
+                    operation["security"] = [{"key": []}, {"token": []}]
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 class _Message(BaseModel):

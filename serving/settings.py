@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import limits
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
@@ -22,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from schemas.errors import QosError
 from schemas.nef.wire import faults_of
+from serving.rates import rates_of
 
 Role = Literal["predict", "train", "data", "feedback", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -32,16 +32,11 @@ OF_OTHERS = frozenset(("ML_HANDOVER_ENABLED", "ML_SERVICE_URL", "ML_LOCAL"))
 
 def _rate(text: str) -> str:
     """A rate as it was given; raises ValueError for what is none."""
-    try:
-        limits.parse_many(text)
-    except ValueError:
-        raise ValueError(
-            "no rate; written as 60/minute, or several as 10/second;100/minute"
-        ) from None
+    rates_of(text)
     return text
 
 
-Rate = Annotated[str, AfterValidator(_rate)]
+RateText = Annotated[str, AfterValidator(_rate)]
 
 
 class ApiKey(BaseModel):
@@ -142,16 +137,20 @@ class ServingSettings(BaseSettings):
 
     # rates, per key and route group
     rates_on: bool = _field("RATELIMIT_ENABLED", "whether rates are limited", True)
-    rate_login: Rate = _field("RATELIMIT_LOGIN", "logins of an address", "10/minute")
-    rate_refresh: Rate = _field("RATELIMIT_REFRESH", "refreshed tokens of an address", "30/hour")
-    rate_predict: Rate = _field(
+    rate_login: RateText = _field("RATELIMIT_LOGIN", "logins of an address", "10/minute")
+    rate_refresh: RateText = _field(
+        "RATELIMIT_REFRESH", "refreshed tokens of an address", "30/hour"
+    )
+    rate_predict: RateText = _field(
         "RATELIMIT_PREDICT", "decisions, of the network's pace", "120000/minute"
     )
-    rate_train: Rate = _field("RATELIMIT_TRAIN", "training runs that are waited for", "10/minute")
-    rate_train_async: Rate = _field("RATELIMIT_TRAIN_ASYNC", "training jobs", "6/hour")
-    rate_collect: Rate = _field("RATELIMIT_COLLECT", "collections from a NEF", "5/minute")
-    rate_feedback: Rate = _field("RATELIMIT_FEEDBACK", "calls with outcomes", "6000/minute")
-    rate_default: Rate = _field("RATELIMIT_DEFAULT", "all other calls", "600/minute")
+    rate_train: RateText = _field(
+        "RATELIMIT_TRAIN", "training runs that are waited for", "10/minute"
+    )
+    rate_train_async: RateText = _field("RATELIMIT_TRAIN_ASYNC", "training jobs", "6/hour")
+    rate_collect: RateText = _field("RATELIMIT_COLLECT", "collections from a NEF", "5/minute")
+    rate_feedback: RateText = _field("RATELIMIT_FEEDBACK", "calls with outcomes", "6000/minute")
+    rate_default: RateText = _field("RATELIMIT_DEFAULT", "all other calls", "600/minute")
 
     # training
     workers: int = _field("ASYNC_MODEL_WORKERS", "training processes at once", 1, ge=1, le=64)

@@ -225,5 +225,7 @@ def test_errors_of_all_kinds_are_problems() -> None:
             assert set(told) == {"type", "title", "status", "detail", "errors"}
             assert told["status"] == answer.status_code
         assert client.get("/docs").status_code == 200
-        schemes = client.get("/openapi.json").json()["components"]["securitySchemes"]
-        assert set(schemes) == {"APIKeyHeader", "HTTPBearer"}
+        shown = client.get("/openapi.json").json()
+        assert set(shown["components"]["securitySchemes"]) == {"key", "token"}
+        assert shown["paths"][PATH]["post"]["security"] == [{"key": []}, {"token": []}]
+        assert "security" not in shown["paths"]["/api/login"]["post"]
