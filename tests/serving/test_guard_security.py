@@ -176,6 +176,16 @@ def test_tokens_are_over_when_their_time_is() -> None:
     assert len(tokens._used) == 1  # what is over is forgotten
 
 
+def test_tokens_that_were_looked_at_are_remembered_in_bounds() -> None:
+    tokens = Tokens(SECRET)
+    made = [tokens.give("ana", "access") for _ in range(3)]
+    assert [tokens.owner_of(one) for one in made * 2] == ["ana"] * 6
+    assert len(tokens._checked) == 3
+    tokens._checked.update({str(n).encode(): ("a", 0) for n in range(10_000)})
+    assert tokens.owner_of(tokens.give("ana", "access")) == "ana"
+    assert len(tokens._checked) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "password"), [("ana", "wrong password"), ("eve", PASSWORD), ("ana", PASSWORD + "x")]
 )
