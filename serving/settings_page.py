@@ -6,13 +6,13 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 from pydantic.fields import FieldInfo
 
 from serving.settings import OF_OTHERS, ServingSettings
 
 PAGE = Path("docs/settings.md")
+_SIGNS = (("≥", "ge"), (">", "gt"), ("≤", "le"), ("<", "lt"))
 _HEAD = """# Settings of the decision service
 
 Generated from `serving/settings.py` by `python -m serving.settings_page`; do not edit.
@@ -20,6 +20,7 @@ Generated from `serving/settings.py` by `python -m serving.settings_page`; do no
 Each is an environment variable, read once when the service starts. A wrong value stops it with a line
 that names the variable, never its value; a variable that looks like one of these and is none is warned
 of. An empty variable counts as unset. Beside them: `QOS_PSEUDONYM_KEY`, the key of the pseudonyms.
+Rates are written as `60/minute` or `20/10 seconds`, or several that all hold: `10/second;100/minute`.
 
 | variable | meaning | default | allowed |
 |---|---|---|---|
@@ -48,19 +49,16 @@ def _default(field: FieldInfo) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    bounds = []
-    for rule in field.metadata:
-        for kind, sign, name in (
-            (Ge, "≥", "ge"), (Gt, ">", "gt"), (Le, "≤", "le"), (Lt, "<", "lt"),
-        ):  # fmt: skip
-            if isinstance(rule, kind):
-                bounds.append(f"{sign} {getattr(rule, name):g}" if name != "le" else "")
-                if name == "le":
-                    top = getattr(rule, name)
-                    bounds[-1] = (
-                        f"≤ {top:,}".replace(",", " ") if isinstance(top, int) else f"≤ {top:g}"
-                    )
-    return f"{_kind(field.annotation)}{', ' if bounds else ''}{', '.join(bounds)}"
+    kind = _kind(field.annotation)
+    if any(isinstance(rule, AfterValidator) for rule in field.metadata):
+        kind = "rates"
+    bounds = [
+        f"{sign} {getattr(rule, name)}"
+        for rule in field.metadata
+        for sign, name in _SIGNS
+        if getattr(rule, name, None) is not None
+    ]
+    return ", ".join([kind, *bounds])
 
 
 def _kind(kind: Any) -> str:

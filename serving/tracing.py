@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import QosError
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 SERVICE = "qos-decision-service"
 TRACEPARENT = b"traceparent"
+OWN_TRACES_ONLY: TelemetryConfig = {  # FastAPI's own would bear paths, queries and addresses
+    "tracing": False, "metrics": False, "logs": False, "operation_spans": False,
+    "auto_configure": False,
+}  # fmt: skip
 
 
 class Tracing:

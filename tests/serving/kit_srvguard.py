@@ -19,7 +19,7 @@ from serving.keys import key_hash, new_key, password_hash
 from serving.metrics import Metrics
 from serving.security import Principal, require
 from serving.settings import ApiKey, Role, ServingSettings, User
-from serving.tracing import Tracing
+from serving.tracing import OWN_TRACES_ONLY, Tracing
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PASSWORD = "correct horse battery"
@@ -62,7 +62,7 @@ class Guarded:
 def app_of(settings: ServingSettings, tracing: Tracing | None = None) -> Guarded:
     """POST /api/predict-with-qos, /api/train, /api/feedback answer with the body's length;
     /api/slow waits 5 s, /api/broken raises, /api/items/{name} is any GET."""
-    app = FastAPI(docs_url=None, redoc_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, telemetry=OWN_TRACES_ONLY)
     metrics = Metrics()
     breakers = breakers_of(settings, metrics)
     guarded(app, settings, metrics, breakers, tracing)

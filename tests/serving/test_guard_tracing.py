@@ -1,5 +1,6 @@
 """Traces: only with an endpoint, by route and stage, without subscriber ids, within the caller's trace."""
 
+import asyncio
 import builtins
 import threading
 import time
@@ -7,12 +8,17 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from schemas.errors import QosError
-from serving.tracing import Tracing, tracing_of
+from serving.tracing import OWN_TRACES_ONLY, Tracing, tracing_of
 from tests.serving.kit_srvguard import app_of, client_of, settings_with
 
 
@@ -61,6 +67,24 @@ def test_a_stage_lies_within_its_request_and_a_fault_is_named_without_its_text(
     assert stage.parent.span_id == request.context.span_id
     assert stage.attributes == {"rows": 4, "error.type": "ValueError"}
     assert "001010123456789" not in stage.to_json()
+
+
+@pytest.mark.parametrize(("telemetry", "seen"), [(OWN_TRACES_ONLY, False), ({}, True)])
+def test_the_frameworks_own_spans_would_bear_ids_and_are_left_off(
+    telemetry: TelemetryConfig, seen: bool
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    app = FastAPI(telemetry={**telemetry, "tracer_provider": provider})
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+            await client.get("/nowhere/imsi-001010123456789")
+
+    asyncio.run(ask())
+    spans = "".join(one.to_json() for one in exporter.get_finished_spans())
+    assert ("001010123456789" in spans) == seen
 
 
 @pytest.mark.parametrize(("flag", "count"), [("01", 1), ("00", 0)])
@@ -120,6 +144,9 @@ def test_a_collector_that_is_away_holds_up_no_request() -> None:
         began = time.monotonic()
         assert client.get("/api/items/a").status_code == 200
         assert time.monotonic() - began < 1
+    began = time.monotonic()
+    tracing.end()
+    assert time.monotonic() - began < 10
 
 
 def test_an_endpoint_without_the_library_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
