@@ -130,7 +130,7 @@ def test_a_long_number_never_comes_through(digits: str, before: str, after: str)
 
 
 def test_of_a_long_text_the_start_is_left_and_no_half_of_an_id() -> None:
-    for before in range(1900, 2000, 7):
+    for before in range(1950, 2000):
         cleaned = clean("a" * before + " imsi-001010123456789 " + "b" * 5000)
         assert len(cleaned) <= 2000
         assert "00101" not in cleaned
