@@ -6,7 +6,7 @@ from serving import admin_api, security
 from serving.breakers import Breakers
 from serving.limits import Limits, bounds_of
 from serving.metrics import Metrics
-from serving.problems import install_problems
+from serving.problems import install
 from serving.request_log import RequestLog
 from serving.security import Guard
 from serving.settings import ServingSettings
@@ -23,7 +23,7 @@ def guarded(
     """
     app.state.guard = Guard(settings, metrics)
     app.state.breakers = breakers
-    install_problems(app)
+    install(app)
     security.describe_security(app)
     app.include_router(security.router)
     app.include_router(admin_api.router)
