@@ -49,7 +49,7 @@ redis: setup ## a Redis on 127.0.0.1:6379 in the background, for PROFILE=redis
 	  --dir $(CURDIR)/.qos --daemonize yes >/dev/null && echo "Redis listens on 127.0.0.1:6379"
 
 test: setup ## run the tests
-	@python -m pytest -q
+	@python -m pytest -q -n logical --dist worksteal
 
 lint: setup ## formatting, lint, types and import layers
 	ruff format --check .
