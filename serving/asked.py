@@ -35,6 +35,7 @@ def asked_of(request: PredictRequest) -> Asked:
     plain = _of_class(request.service_class, request.five_qi)
     if request.thresholds is None and request.qos_profile is None:
         return plain if request.priority is None else _with(plain, request.priority)
+    found: tuple[float | None, float | None, float | None, float | None]
     if request.thresholds is not None:
         given, source, ranked = request.thresholds, "thresholds", None
         found = (given.downlink_mbps, given.delay_ms, given.loss_ratio, given.jitter_ms)
@@ -69,7 +70,9 @@ def _preset(one: ServiceClass, five_qi: int | None, source: str) -> Asked:
     )  # fmt: skip
 
 
-def _of_profile(profile: QosProfile) -> tuple[float | None, ...]:
+def _of_profile(
+    profile: QosProfile,
+) -> tuple[float | None, float | None, float | None, float | None]:
     rate, delay, jitter = (
         profile.targetMinDownstreamRate, profile.packetDelayBudget, profile.jitter,
     )  # fmt: skip

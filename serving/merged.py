@@ -14,7 +14,7 @@ from functools import cache
 
 import lightgbm as lgb
 import numpy as np
-from lightgbm.basic import _LIB, _safe_call
+from lightgbm.basic import _LIB, _safe_call  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from schemas.errors import QosError

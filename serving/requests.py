@@ -36,7 +36,7 @@ def _measured(quantity: Callable[[], Any]) -> Any:
     """An optional number with the range, unit and meaning of its contract column."""
     column = quantity()
     told = f"{column.description} [{column.metadata['unit']}]; null: unknown"
-    return Annotated[float | None, Field(ge=column.min, le=column.max, description=told)]
+    return Field(default=None, ge=column.min, le=column.max, description=told)
 
 
 class _Message(BaseModel):
@@ -46,30 +46,30 @@ class _Message(BaseModel):
 class Observed(_Message):
     """What the flow got over the last second in the serving cell."""
 
-    downlink_mbps: _measured(m.downlink_mbps) = None
-    downlink_delay_ms: _measured(m.downlink_delay_ms) = None
-    jitter_ms: _measured(m.jitter_ms) = None
-    packet_loss_ratio: _measured(m.packet_loss_ratio) = None
+    downlink_mbps: float | None = _measured(m.downlink_mbps)
+    downlink_delay_ms: float | None = _measured(m.downlink_delay_ms)
+    jitter_ms: float | None = _measured(m.jitter_ms)
+    packet_loss_ratio: float | None = _measured(m.packet_loss_ratio)
 
 
 class Candidate(_Message):
     """A cell that could serve, as the UE hears it and as the network knows it."""
 
     cell_id: CellId
-    rsrp_dbm: _measured(m.rsrp_dbm) = None
-    rsrq_db: _measured(m.rsrq_db) = None
-    sinr_db: _measured(m.sinr_db) = None
-    prb_used_ratio: _measured(m.prb_used_ratio) = None
-    active_ue_count: _measured(m.active_ue_count) = None
+    rsrp_dbm: float | None = _measured(m.rsrp_dbm)
+    rsrq_db: float | None = _measured(m.rsrq_db)
+    sinr_db: float | None = _measured(m.sinr_db)
+    prb_used_ratio: float | None = _measured(m.prb_used_ratio)
+    active_ue_count: float | None = _measured(m.active_ue_count)
 
 
 class Thresholds(_Message):
     """What is asked, explicitly; what is null is not asked."""
 
-    downlink_mbps: _measured(m.requested_downlink_mbps) = None
-    delay_ms: _measured(m.requested_delay_ms) = None
-    loss_ratio: _measured(m.requested_loss_ratio) = None
-    jitter_ms: _measured(m.jitter_ms) = None
+    downlink_mbps: float | None = _measured(m.requested_downlink_mbps)
+    delay_ms: float | None = _measured(m.requested_delay_ms)
+    loss_ratio: float | None = _measured(m.requested_loss_ratio)
+    jitter_ms: float | None = _measured(m.jitter_ms)
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
@@ -117,7 +117,7 @@ class PredictRequest(_Message):
         int | None, Field(ge=1, le=10, description="10 is the most important; null: of the class")
     ] = None
     connected_to: CellId | None = None
-    speed_mps: _measured(m.speed_mps) = None
+    speed_mps: float | None = _measured(m.speed_mps)
     observed_qos: Observed | None = None
     candidates: Annotated[
         list[Candidate] | None,

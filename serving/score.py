@@ -79,20 +79,21 @@ class Scorer:
         return np.sinh(adjusted(bands, np.sort(raw[:, first : first + 3], axis=1)))
 
 
-def below(band: Floats, limit: float) -> Floats:
-    """Probability of each row that the value stays at or below `limit`, within [0.01, 0.99].
+def below(band: Floats, limit: Floats) -> Floats:
+    """Probability of each row that the value stays at or below its limit, within [0.01, 0.99].
 
-    band: rows x p10, p50, p90. The distribution is taken as linear in asinh(value) between the three
-    quantiles and beyond them with the slope of the nearer half; equal quantiles make a step.
+    band: rows x p10, p50, p90; limit: rows, NaN gives NaN. The distribution is taken as linear in
+    asinh(value) between the three quantiles and beyond them with the slope of the nearer half; equal
+    quantiles make a step.
     """
-    scaled, x = np.arcsinh(band), float(np.arcsinh(limit))
+    scaled, x = np.arcsinh(band), np.arcsinh(limit)
     low, middle, high = scaled.T
     with np.errstate(divide="ignore", invalid="ignore"):
         left = _LEVELS[1] + (x - middle) / (middle - low) * 0.4
         right = _LEVELS[1] + (x - middle) / (high - middle) * 0.4
     found = np.where(x < middle, left, right)
     found = np.where(np.isnan(found), np.where(x < middle, 0.0, 1.0), found)
-    return np.asarray(np.clip(found, _LEAST, 1 - _LEAST))
+    return np.where(np.isnan(x), np.nan, np.clip(found, _LEAST, 1 - _LEAST))
 
 
 def _banded(bundle: Bundle, task: str) -> bool:
