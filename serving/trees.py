@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba  # type: ignore[import-untyped,unused-ignore]
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -163,7 +163,10 @@ def _nodes(tree: dict[str, str], start: int) -> tuple[Any, ...]:
         name: tree[name].split() if len(leaves) > 1 else []
         for name in ("split_feature", "threshold", "decision_type", "left_child", "right_child")
     }
-    column, threshold, left, value = [], [], [], []
+    column: list[int] = []
+    threshold: list[float] = []
+    left: list[int] = []
+    value: list[float] = []
     level, depth, known = [0 if len(leaves) > 1 else -1], 0, 1
     while True:
         after: list[int] = []
