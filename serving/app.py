@@ -1,5 +1,6 @@
 """The decision service's application: its routes, its start and its end."""
 
+import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -40,8 +41,9 @@ def create_app(
         try:
             yield
         finally:
-            for task in list(service.background):
+            for task in (tasks := list(service.background)):
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for stop in reversed(service.stopped):
                 await stop(service)
             await service.live.close()

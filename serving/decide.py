@@ -16,11 +16,11 @@ class Gate(Protocol):
         """The confidence needed, 0..1."""
         ...
 
-    def suppressed(self, ue: str, to: str, confidence: float, now: float) -> str | None:
+    def suppressed(self, ue: str, left: str, to: str, confidence: float, now: float) -> str | None:
         """Why the UE is not moved there now."""
         ...
 
-    def moved(self, ue: str, left: str | None, now: float) -> None:
+    def moved(self, ue: str, left: str, now: float) -> None:
         """A handover was decided."""
         ...
 
@@ -69,7 +69,7 @@ def choose(
     if best == serving:
         return _stay("serving_cell_is_best", cells, best, confidence, required)
     if serving is not None:
-        why = gate.suppressed(ue, cells[best], confidence[best], now)
+        why = gate.suppressed(ue, cells[serving], cells[best], confidence[best], now)
         if why is not None:
             return _stay(why, cells, serving, confidence, required)
         gate.moved(ue, cells[serving], now)

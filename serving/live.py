@@ -94,8 +94,10 @@ async def swap(service: Service, settings: Settings) -> Live:
 
 
 async def _close_later(live: Live) -> None:
-    await asyncio.sleep(_GRACE_S)
-    await live.close()
+    try:
+        await asyncio.sleep(_GRACE_S)
+    finally:  # at the service's end at once
+        await live.close()
 
 
 def _bundle(settings: Settings) -> tuple[Bundle, str]:

@@ -234,24 +234,31 @@ def _decide(
     levels = [None if said is None else said.rsrp_dbm for said in one.reported]
     if assessed is not None:
         most = service.settings.most_unknown
-        reason = _too_little(assessed, slice(start, start + len(one.cells)), live, most)
+        reason = _too_little(one, assessed, start, live, most)
     if reason is not None or assessed is None:
         choice = fallback(reason or "model_failed", one.cells, one.serving, levels, required)
     else:
         sure = assessed.confidence[start : start + len(one.cells)].tolist()
         choice = choose(
-            one.ue, one.cells, one.serving, sure, levels, required, service.gate, now / 1e6
+            one.ue, one.cells, one.serving, sure, levels, required, service.gate, time.monotonic()
         )
     return Decided(decision_id(now), now, one, choice, live, assessed, start)
 
 
-def _too_little(assessed: Assessed, rows: slice, live: Live, most_unknown: float) -> str | None:
-    """Whether too much of what the store should know is missing or too old, in every cell.
+def _too_little(
+    one: Question, assessed: Assessed, start: int, live: Live, most_unknown: float
+) -> str | None:
+    """Whether nothing at all is known of the UE (unknown_ue), or too much of what the store should know
+    is missing or too old, in every cell.
 
     What is unknown only because a cell is not the serving one does not count here: it lowers that
     cell's confidence.
     """
     vectors, layout = assessed.vectors, live.layout
+    rows = slice(start, start + len(one.cells))
+    of_ue = vectors.view_status[rows][:, layout.of_ue]
+    if (of_ue == NOT_FOUND).all() and not one.observed:
+        return "unknown_ue"
     read = vectors.view_status[rows][:, layout.view_of]
     read[:, layout.is_computed] = vectors.status[rows][:, layout.is_computed]
     still = np.isnan(vectors.matrix[rows])

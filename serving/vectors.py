@@ -72,6 +72,17 @@ class Question:
     reported: tuple[Candidate | None, ...]
     serving: int | None
 
+    @property
+    def observed(self) -> bool:
+        """Whether the request tells anything of the UE but who it is."""
+        request = self.request
+        return bool(
+            request.features
+            or request.observed_qos
+            or request.speed_mps is not None
+            or any(one is not None and one.rsrp_dbm is not None for one in self.reported)
+        )
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -104,15 +115,10 @@ class Layout:
         self.service, self.names = name, tuple(bundle.features)
         self.place = {feature: place for place, feature in enumerate(self.names)}
         self.ranges = {one.name: (one.low, one.high, one.unit) for one in features}
-        self.views = tuple(
-            view.name for view in service.members() if not isinstance(view, OnDemandView)
-        )
-        self.refs = [
-            f"{view.name}:{feature.name}"
-            for view in service.members()
-            if not isinstance(view, OnDemandView)
-            for feature in view.features()
-        ]
+        stored_views = [v for v in service.members() if not isinstance(v, OnDemandView)]
+        self.views = tuple(view.name for view in stored_views)
+        self.refs = [f"{view.name}:{f.name}" for view in stored_views for f in view.features()]
+        self.of_ue = np.array(["ue_id" in view.keys for view in stored_views])
         self._stored = np.array([self.place[ref.partition(":")[2]] for ref in self.refs])
         whole = np.array_equal(self._stored, np.arange(len(self._stored)))
         self._in_front = len(self._stored) if whole else None

@@ -19,6 +19,7 @@ from feature_repo.catalog import catalog_hash
 from feature_repo.services import SERVICES
 from feature_repo.store import open_store
 from lifecycle.bundles import write
+from lifecycle.pseudonym import pseudonym
 from models.bundle import Bundle, bundle_of
 from models.forecaster import Rows, Settings, TaskModel, fit_task
 from pipelines.publish import fill
@@ -91,10 +92,18 @@ def bundle_folder(folder: Path, **changed: Any) -> Path:
 
 
 def filled(world: World, profile: str, repo: Path) -> Path:
-    """The folder of a feature store that holds the small world's features."""
+    """The folder of a feature store that holds the small world's features, subscribers by pseudonym."""
+    features = repo.parent / "data" / "features"
+    for path in world.features.rglob("*.parquet"):
+        rows = pl.read_parquet(path)
+        if "ue_id" in rows.columns:
+            named = {one: pseudonym(one, KEY.encode()) for one in rows["ue_id"].unique()}
+            rows = rows.with_columns(pl.col("ue_id").replace_strict(named))
+        beside = features / path.relative_to(world.features)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        rows.write_parquet(beside)
     repo.mkdir(parents=True)
-    (repo.parent / "data").symlink_to(world.folder / "data")
-    fill(open_store(profile, repo), world.features)
+    fill(open_store(profile, repo), features)
     return repo
 
 
@@ -103,7 +112,9 @@ def busiest(world: World) -> tuple[str, int, list[str]]:
     flow = pl.read_parquet(world.admitted / "ue_flow.parquet").sort("arrival_timestamp")
     newest = flow.tail(1)
     ue = newest["ue_id"].item()
-    heard = world.table("ue_neighbour").filter(pl.col("ue_id") == ue).sort("event_timestamp", "rank")
+    heard = (
+        world.table("ue_neighbour").filter(pl.col("ue_id") == ue).sort("event_timestamp", "rank")
+    )
     last = heard.filter(pl.col("event_timestamp") == pl.col("event_timestamp").max())
     return ue, newest["five_qi"].item(), last["cell_id"].unique(maintain_order=True).to_list()
 
