@@ -32,7 +32,8 @@ _IN_LOOP_ROWS = 48  # more rows are scored in a thread, so that single requests 
 
 @dataclass(frozen=True)
 class Assessed:
-    """The rows of some questions, scored. Shares (0..1) are of the classifier's gain; limits: per
+    """The rows of some questions, scored. Shares (0..1) are of the classifier's gain; missing, aged: of
+    what the store should know; stranger: rows of a UE of which the store knows nothing; limits: per
     threshold (rows) the probability that it is kept, NaN: not asked or not known."""
 
     vectors: Vectors
@@ -41,6 +42,9 @@ class Assessed:
     unknown_share: Floats
     substituted_share: Floats
     outside_share: Floats
+    missing_share: Floats
+    aged_share: Floats
+    stranger: Bools
     confidence: Floats
     limits: dict[str, Floats]
 
@@ -190,11 +194,16 @@ def assess(live: Live, questions: Sequence[Question], answer: Any) -> Assessed:
     unknown_share = domain.share(unknown)
     substituted_share = domain.share(status == SUBSTITUTED)
     outside_share = domain.share(outside)
+    layout, nowhere = live.layout, np.isnan(matrix)
+    read = vectors.view_status.take(layout.view_of, axis=1)
+    read[:, layout.is_computed] = status[:, layout.is_computed]
     trust = np.clip(1 - unknown_share - substituted_share / 2, 0, 1)
     trust *= np.clip(1 - outside_share, 0, 1)
     return Assessed(
         vectors, scores, outside, unknown_share, substituted_share, outside_share,
-        scores.met * trust, _limits(questions, vectors.starts, scores),
+        domain.share((read == NOT_FOUND) & nowhere),
+        domain.share((read == OUTSIDE_MAX_AGE) & nowhere),
+        (vectors.view_status[:, layout.of_ue] == NOT_FOUND).all(axis=1), scores.met * trust, _limits(questions, vectors.starts, scores),
     )  # fmt: skip
 
 
@@ -234,7 +243,7 @@ def _decide(
     levels = [None if said is None else said.rsrp_dbm for said in one.reported]
     if assessed is not None:
         most = service.settings.most_unknown
-        reason = _too_little(one, assessed, start, live, most)
+        reason = _too_little(one, assessed, start, most)
     if reason is not None or assessed is None:
         choice = fallback(reason or "model_failed", one.cells, one.serving, levels, required)
     else:
@@ -245,29 +254,20 @@ def _decide(
     return Decided(decision_id(now), now, one, choice, live, assessed, start)
 
 
-def _too_little(
-    one: Question, assessed: Assessed, start: int, live: Live, most_unknown: float
-) -> str | None:
+def _too_little(one: Question, assessed: Assessed, start: int, most_unknown: float) -> str | None:
     """Whether nothing at all is known of the UE (unknown_ue), or too much of what the store should know
     is missing or too old, in every cell.
 
     What is unknown only because a cell is not the serving one does not count here: it lowers that
     cell's confidence.
     """
-    vectors, layout = assessed.vectors, live.layout
     rows = slice(start, start + len(one.cells))
-    of_ue = vectors.view_status[rows][:, layout.of_ue]
-    if (of_ue == NOT_FOUND).all() and not one.observed:
+    if assessed.stranger[start] and not one.observed:
         return "unknown_ue"
-    read = vectors.view_status[rows][:, layout.view_of]
-    read[:, layout.is_computed] = vectors.status[rows][:, layout.is_computed]
-    still = np.isnan(vectors.matrix[rows])
-    aged, missing = (read == OUTSIDE_MAX_AGE) & still, (read == NOT_FOUND) & still
-    shares = live.domain.share(missing | aged)
-    if shares.min() <= most_unknown:
+    missing, aged = assessed.missing_share[rows].tolist(), assessed.aged_share[rows].tolist()
+    least, older = min((lost + old, old > lost) for lost, old in zip(missing, aged, strict=True))
+    if least <= most_unknown:
         return None
-    best = int(shares.argmin())
-    older = live.domain.share(aged)[best] > live.domain.share(missing)[best]
     return "stale_features" if older else "missing_features"
 
 

@@ -168,6 +168,7 @@ def reply_of(one: Decided) -> dict[str, Any]:
     row = one.start + shown
     seconds, micros = divmod(one.decided_us, 1_000_000)
     scored = assessed is not None
+    unknown, substituted, overridden = _named(one, row) if scored else ([], [], [])
     return {
         "decision_id": one.decision_id,
         "decided_at": f"{np.datetime64(seconds, 's')}.{micros:06d}Z",
@@ -192,9 +193,9 @@ def reply_of(one: Decided) -> dict[str, Any]:
         },
         "candidates": _candidates(one),
         "features": _views(one, row) if scored else {},
-        "unknown_features": _named(one, row, *UNKNOWN) if scored else [],
-        "substituted_features": _named(one, row, SUBSTITUTED) if scored else [],
-        "overridden_features": _named(one, row, OVERRIDDEN) if scored else [],
+        "unknown_features": unknown,
+        "substituted_features": substituted,
+        "overridden_features": overridden,
         "model": {
             "version": one.live.version, "digest": manifest["digest"],
             "service": one.live.layout.service, "catalog_hash": manifest["catalog_hash"],
@@ -313,10 +314,14 @@ def _views(one: Decided, row: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def _named(one: Decided, row: int, *codes: int) -> list[str]:
-    names = one.live.layout.names
+def _named(one: Decided, row: int) -> tuple[list[str], list[str], list[str]]:
+    """The features that are unknown, substituted, overridden."""
+    found: dict[int, list[str]] = {code: [] for code in STATUS}
     status = _vectors(one).vectors.status[row].tolist()
-    return [name for name, code in zip(names, status, strict=True) if code in codes]
+    for name, code in zip(one.live.layout.names, status, strict=True):
+        found[code].append(name)
+    unknown = [name for code in UNKNOWN for name in found[code]]
+    return unknown, found[SUBSTITUTED], found[OVERRIDDEN]
 
 
 def _at(one: Decided, marked: Any) -> list[str]:

@@ -22,7 +22,7 @@ class Settings(Protocol):
     model: a bundle's folder, or `name@alias` or `name/version` in the registry; profile: of the
     feature store; repo: folder that its relative places start from; most_unknown: share (0..1) of the
     classifier's gain that may rest on unknown features; store_s: seconds that a read may take;
-    scoring is at most answer_s; max_body_bytes: of a request; most_pending: asynchronous requests.
+    max_body_bytes: of a request; most_pending: asynchronous requests.
     """
 
     @property
