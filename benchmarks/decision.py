@@ -77,10 +77,9 @@ def filled(folder: Path, features: Path) -> Path:
 def questions(features: Path, bundle: Path) -> list[dict[str, Any]]:
     """What a network would ask of the UEs whose flows were measured last; seeded."""
     drawn = random.Random(8)
-    flows = pl.concat(
-        [pl.read_parquet(path) for path in sorted((features / "ue_flow").rglob("*.parquet"))],
-        how="diagonal",
-    ).sort("event_timestamp").tail(2000).select("ue_id", "five_qi").unique(maintain_order=True)  # fmt: skip
+    parts = [pl.read_parquet(path) for path in sorted((features / "ue_flow").rglob("*.parquet"))]
+    newest = pl.concat(parts, how="diagonal").sort("event_timestamp").tail(2000)
+    flows = newest.select("ue_id", "five_qi").unique(maintain_order=True)
     tasks = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["tasks"]
     cells = sorted(
         {cell for task in tasks.values() for kind in task["cells"].values() for cell in kind}

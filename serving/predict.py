@@ -203,7 +203,8 @@ def assess(live: Live, questions: Sequence[Question], answer: Any) -> Assessed:
         vectors, scores, outside, unknown_share, substituted_share, outside_share,
         domain.share((read == NOT_FOUND) & nowhere),
         domain.share((read == OUTSIDE_MAX_AGE) & nowhere),
-        (vectors.view_status[:, layout.of_ue] == NOT_FOUND).all(axis=1), scores.met * trust, _limits(questions, vectors.starts, scores),
+        (vectors.view_status[:, layout.of_ue] == NOT_FOUND).all(axis=1),
+        scores.met * trust, _limits(questions, vectors.starts, scores),
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def below(band: Floats, limit: Floats) -> Floats:
     """
     scaled, x = np.arcsinh(band), np.arcsinh(limit)
     low, middle, high = scaled.T
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         left = _LEVELS[1] + (x - middle) / (middle - low) * 0.4
         right = _LEVELS[1] + (x - middle) / (high - middle) * 0.4
     found = np.where(x < middle, left, right)
