@@ -1,0 +1,224 @@
+"""The decision service beside `feast serve` on the same features: `python -m benchmarks.decision`.
+
+One worker each, Redis and the load generator on the same cores. Needs the features and the bundle of a
+finished run (`make run`). Writes `decision.json`; `--short` takes seconds and writes nothing.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import polars as pl
+import psutil
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.feature_server import free_port, load, running
+from benchmarks.redis_process import redis_server
+from benchmarks.results_file import RESULTS, write_result
+from feature_repo.store import REPO, open_store
+from pipelines.publish import fill
+
+CANDIDATES, BATCH, KEPT = 4, 500, 256
+PATH, BATCH_PATH = "/api/predict-with-qos", "/api/predict/batch"
+JSON = {"content-type": "application/json"}
+
+
+def main(
+    features: Annotated[Path, typer.Option(help="folder of the features")] = Path("data/features"),
+    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("data/bundle"),
+    rate: Annotated[float, typer.Option(help="requests a second that are offered")] = 500.0,
+    seconds: Annotated[float, typer.Option(help="of the offered rate")] = 60.0,
+    requests: Annotated[int, typer.Option(help="flat out")] = 500_000,
+    feast_requests: Annotated[int, typer.Option(help="flat out, to Feast's server")] = 500,
+    short: Annotated[bool, typer.Option(help="some seconds only; writes no result")] = False,
+    out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
+) -> None:
+    """Measures latency at the offered rate, decisions a second, a batch, memory, and Feast's read."""
+    if short:
+        seconds, requests, feast_requests = 5.0, 3000, 60
+    with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as address:
+        folder = Path(scratch)
+        os.environ["QOS_REDIS"] = address
+        os.environ.setdefault("QOS_PSEUDONYM_KEY", "a key of this benchmark")
+        repo = filled(folder, features)
+        asked = questions(features, bundle)
+        found = ours(folder, repo, bundle, asked, rate, seconds, requests)
+        feast = feasts(folder, address, asked, feast_requests)
+    result = found | {
+        "feast_rps": round(feast["requests"] / feast["seconds"], 1),
+        "feast_p50_ms": round(feast["p50_ms"], 2),
+        "feast_p99_ms": round(feast["p99_ms"], 2),
+    }
+    result["times_feast_rps"] = round(result["rps_flat_out"] / result["feast_rps"], 1)
+    show(result)
+    print("short run: nothing written" if short else write_result("decision", result, out))
+
+
+def filled(folder: Path, features: Path) -> Path:
+    """The folder of a store that holds the features."""
+    repo = folder / "feature_repo"
+    repo.mkdir()
+    (folder / "data").mkdir()
+    (folder / "data" / "features").symlink_to(features.absolute())
+    fill(open_store("redis", repo), features)
+    return repo
+
+
+def questions(features: Path, bundle: Path) -> list[dict[str, Any]]:
+    """What a network would ask of the UEs whose flows were measured last; seeded."""
+    drawn = random.Random(8)
+    parts = [pl.read_parquet(path) for path in sorted((features / "ue_flow").rglob("*.parquet"))]
+    newest = pl.concat(parts, how="diagonal").sort("event_timestamp").tail(2000)
+    flows = newest.select("ue_id", "five_qi").unique(maintain_order=True)
+    tasks = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["tasks"]
+    cells = sorted(
+        {cell for task in tasks.values() for kind in task["cells"].values() for cell in kind}
+    )
+    known = flows.rows()
+    return [question(drawn, drawn.choice(known), cells) for _ in range(KEPT)]
+
+
+def question(drawn: random.Random, flow: tuple[Any, ...], cells: list[str]) -> dict[str, Any]:
+    """One request of a flow (UE, 5QI) with its candidates, the first of them serving."""
+    chosen = drawn.sample(cells, CANDIDATES)
+    return {
+        "ue_id": flow[0],
+        "five_qi": flow[1],
+        "connected_to": chosen[0],
+        "speed_mps": 3.0,
+        "observed_qos": {
+            "downlink_mbps": drawn.uniform(1, 60), "downlink_delay_ms": drawn.uniform(10, 60),
+            "jitter_ms": 3.0, "packet_loss_ratio": 0.0,
+        },
+        "candidates": [
+            {
+                "cell_id": cell, "rsrp_dbm": drawn.uniform(-115, -80), "rsrq_db": -11.0,
+                "sinr_db": drawn.uniform(-3, 20), "prb_used_ratio": drawn.uniform(0, 1),
+                "active_ue_count": drawn.randint(0, 30),
+            }
+            for cell in chosen
+        ],
+    }  # fmt: skip
+
+
+def ours(
+    folder: Path, repo: Path, bundle: Path, asked: list[dict[str, Any]], rate: float,
+    seconds: float, requests: int,
+) -> dict[str, Any]:  # fmt: skip
+    """What the decision service does; memory of its process before and after all requests."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "serving", "--model", str(bundle), "--profile", "redis"),
+        *("--repo", str(repo), "--port", str(port)),
+    ]
+    url, bodies = f"http://127.0.0.1:{port}", [json.dumps(one) for one in asked]
+    with running(command, port, 120):
+        server = next(one for one in psutil.Process().children() if "serving" in one.cmdline())
+        load(folder, url + PATH, bodies, 8, min(1000, requests), 30.0)
+        start_mb = server.memory_info().rss / 1e6
+        offered = paced(folder, url + PATH, bodies, rate, seconds)
+        spent = sum(server.cpu_times()[:2])
+        flat = load(folder, url + PATH, bodies, 8, requests, 1200.0)
+        spent = sum(server.cpu_times()[:2]) - spent
+        batch_ms = batch(url, asked)
+        end_mb = server.memory_info().rss / 1e6
+    return {
+        "rps_offered": rate,
+        "p50_ms": round(offered["p50_ms"], 2),
+        "p99_ms": round(offered["p99_ms"], 2),
+        "rps_flat_out": round(flat["requests"] / flat["seconds"], 1),
+        "batch_500_ms": round(batch_ms, 1),
+        "rss_start_mb": round(start_mb, 1),
+        "rss_end_mb": round(end_mb, 1),
+        "requests": offered["requests"] + flat["requests"],
+        "errors": offered["errors"] + flat["errors"],
+        "candidates": CANDIDATES,
+        "cpu_ms_a_decision": round(1e3 * spent / (flat["requests"] + flat["requests"] // 10), 3),
+    }
+
+
+def paced(folder: Path, url: str, bodies: list[str], rate: float, seconds: float) -> dict[str, Any]:
+    """What the paced generator counted."""
+    spec = {"url": url, "bodies": bodies, "connections": 32, "rate": rate, "seconds": seconds}
+    path = folder / "paced.json"
+    path.write_text(json.dumps(spec), encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks.paced_load", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"load generator: {done.stderr.strip().splitlines()[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def batch(url: str, asked: list[dict[str, Any]]) -> float:
+    """Median ms of 9 batches of 500 predictions, each of a UE in its serving cell."""
+    single = [one | {"candidates": one["candidates"][:1]} for one in asked]
+    body = json.dumps({"requests": (single * 2)[:BATCH]})
+    took = []
+    with httpx.Client(timeout=30) as client:
+        for _ in range(9):
+            began = time.perf_counter()
+            client.post(url + BATCH_PATH, content=body, headers=JSON).raise_for_status()
+            took.append((time.perf_counter() - began) * 1e3)
+    return sorted(took)[4]
+
+
+def feasts(
+    folder: Path, address: str, asked: list[dict[str, Any]], requests: int
+) -> dict[str, Any]:
+    """What Feast's own server does when asked for the same features: a read, no decision."""
+    profile = yaml.safe_load((REPO / "redis.yaml").read_text(encoding="utf-8"))
+    profile["registry"]["path"] = f"sqlite:///{folder}/.qos/registry_redis.db"
+    profile["online_store"]["connection_string"] = address
+    place = folder / "feast"
+    place.mkdir()
+    (place / "feature_store.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+    bodies = [
+        json.dumps(
+            {
+                "feature_service": "qos_v1",
+                "entities": {
+                    "ue_id": [one["ue_id"]] * CANDIDATES,
+                    "five_qi": [one["five_qi"]] * CANDIDATES,
+                    "cell_id": [cell["cell_id"] for cell in one["candidates"]],
+                    "requested_downlink_mbps": [5.0] * CANDIDATES,
+                    "requested_delay_ms": [100.0] * CANDIDATES,
+                    "requested_loss_ratio": [0.02] * CANDIDATES,
+                },
+            }
+        )
+        for one in asked
+    ]
+    port = free_port()
+    command = [
+        *("feast", "-c", str(place), "serve", "--port", str(port), "--workers", "1"),
+        *("--no-access-log", "--max-requests", "100000000"),
+    ]
+    with running(command, port, 120):
+        return load(
+            folder, f"http://127.0.0.1:{port}/get-online-features", bodies, 8, requests, 60.0
+        )
+
+
+def show(result: dict[str, Any]) -> None:
+    """The table."""
+    table = Table(title="decision service", title_justify="left")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    for name, value in result.items():
+        table.add_row(name, f"{value:,}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
