@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nef.server import database, handover_api, inventory_api, login, northbound
+from nef.server.docs_page import local_docs
 from nef.server.problems import Problem, install
 from nef.server.settings import ServerSettings
 from nef.server.state import Nef
@@ -91,7 +92,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
             await app.state.decisions.aclose()
             await nef.close()
 
-    app = FastAPI(title="NEF", version="1", lifespan=life)
+    app = FastAPI(title="NEF", version="1", lifespan=life, docs_url=None, redoc_url=None)
     app.state.failures, app.state.hashing = deque(maxlen=1000), asyncio.Semaphore(2)
     app.add_middleware(_Limited, state=app, most=settings.max_body_bytes)
     app.include_router(login.router)
@@ -113,6 +114,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         nef = login.nef_of(request)
         return {"status": "ok", "second": nef.world.second, "time": nef.now().isoformat()}
 
+    local_docs(app)
     install(
         app,
         (AsSessionWithQoSSubscription, MonitoringEventSubscription, MonitoringEventReport,

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nef.server.app import create_app
 from nef.server.settings import read_settings
@@ -50,11 +50,22 @@ def running(app: ASGIApp) -> Iterator[str]:
 
 @dataclass
 class Server:
-    """url, a client that is logged in, the state behind it."""
+    """url, a client that is logged in, the state behind it and the loop in which that lives."""
 
     url: str
     client: httpx.Client
     nef: Nef
+    loop: asyncio.AbstractEventLoop
+
+    def pass_seconds(self, count: int = 1) -> None:
+        """Lets simulated seconds pass: where the speed is 0, these and no others."""
+
+        async def ticks() -> None:
+            for _ in range(count):
+                self.nef.tick()
+                await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(ticks(), self.loop).result(60)
 
 
 @contextlib.contextmanager
@@ -63,28 +74,34 @@ def nef_server(**changes: Any) -> Iterator[Server]:
     given = {"password": PASSWORD, "database_url": "sqlite://", "speed": 20.0, "ues": 8, "sites": 2,
              "max_body_bytes": 1 << 20}  # fmt: skip
     app = create_app(read_settings(**(given | changes)))
-    with running(app) as url, httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def seen(scope: Scope, receive: Receive, send: Send) -> None:
+        if not loops:
+            loops.append(asyncio.get_running_loop())
+        await app(scope, receive, send)
+
+    with running(seen) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         form = {"grant_type": "password", "username": "admin", "password": PASSWORD}
         reply = client.post("/api/v1/login/access-token", data=form)
         assert reply.status_code == 200, reply.text
         client.headers["authorization"] = f"Bearer {reply.json()['access_token']}"
-        yield Server(url, client, app.state.nef)
+        yield Server(url, client, app.state.nef, loops[0])
 
 
 @dataclass
 class Sink:
-    """What arrived, and when; status: how it answers; slow_s: after how long."""
+    """What arrived; status: how it answers; answers: whether it does so yet."""
 
     got: list[dict[str, Any]] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)
     status: int = 204
-    slow_s: float = 0.0
+    answers: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
     async def callback(self, request: Request) -> Response:
         self.got.append(json.loads(await request.body()))
-        self.at.append(time.monotonic())
-        await asyncio.sleep(self.slow_s)
+        while not self.answers.is_set():
+            await asyncio.sleep(0.01)
         return Response(status_code=self.status)
 
     def events(self) -> list[str]:
@@ -98,12 +115,16 @@ class Sink:
 def sink() -> Iterator[Sink]:
     """A notification destination that keeps what comes."""
     made = Sink()
+    made.answers.set()
     with running(made.app()) as url:
         made.url = f"{url}/callback"
-        yield made
+        try:
+            yield made
+        finally:
+            made.answers.set()
 
 
-def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:
+def until(found: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Waits until something is true; fails after some seconds."""
     end = time.monotonic() + seconds
     while not (value := found()):

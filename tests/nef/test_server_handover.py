@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.nef.server_kit import Server, nef_server, running, until
+from tests.nef.server_kit import Server, nef_server, running
 
 PATH = "/api/v1/ml/handover"
 
@@ -41,8 +41,9 @@ def both() -> Iterator[tuple[Server, Decider]]:
     app = Starlette(routes=[Route("/decide", decider.decide, methods=["POST"])])
     with running(app) as url:
         with nef_server(
-            decision_url=f"{url}/decide", decision_timeout_s=0.3, network_handovers=False
+            decision_url=f"{url}/decide", decision_timeout_s=30.0, network_handovers=False, speed=0
         ) as server:
+            server.pass_seconds(5)
             yield server, decider
 
 
@@ -57,17 +58,13 @@ def counted(server: Server, name: str, **labels: str) -> float:
 
 
 def served_ue(server: Server) -> tuple[str, str, str]:
-    """A UE, its cell, and another cell that it hears."""
-
-    def found() -> tuple[str, str, str] | None:
-        for supi, state in server.client.get("/api/v1/ue_movement/state-ues").json().items():
-            serving, heard = state["cell_id_hex"], [c["cell_id"] for c in state["cells"]]
-            others = [cell for cell in heard if cell != serving]
-            if serving in heard and others:
-                return supi, serving, others[0]
-        return None
-
-    return until(found)  # type: ignore[no-any-return]
+    """A UE, its cell, and another cell that it hears; none of these changes by itself."""
+    for supi, state in server.client.get("/api/v1/ue_movement/state-ues").json().items():
+        serving, heard = state["cell_id_hex"], [c["cell_id"] for c in state["cells"]]
+        others = [cell for cell in heard if cell != serving]
+        if serving in heard and others:
+            return supi, serving, others[0]
+    raise AssertionError("nobody is served who hears another cell")
 
 
 def decide(server: Server, supi: str) -> dict[str, Any]:
@@ -87,7 +84,8 @@ def test_a_confident_verdict_is_applied(both: tuple[Server, Decider]) -> None:
         serving, other, True, "decision_service", None,
     )  # fmt: skip
     state = f"/api/v1/UEs/{supi}/state"
-    until(lambda: server.client.get(state).json()["cell_id_hex"] == other)
+    server.pass_seconds(2)
+    assert server.client.get(state).json()["cell_id_hex"] == other
     assert counted(server, "nef_handover_decisions_total", outcome="applied") == before + 1
     told = decider.asked[-1]
     assert told["connected_to"] == serving and told["candidates"][0]["rsrp_dbm"] < -30
@@ -98,7 +96,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("low_confidence", {"answer": {"cell_id": "", "confidence": 0.2}}),
     ("qos_compliance", {"answer": {"cell_id": "", "confidence": 0.9,
                                    "qos_compliance": {"service_priority_ok": False}}}),
-    ("slow", {"answer": {"cell_id": "", "confidence": 0.9}, "slow_s": 1.0}),
+    ("slow", {"answer": {"cell_id": "", "confidence": 0.9}, "slow_s": 60.0}),
     ("unavailable", {"answer": {}, "status": 503}),
     ("invalid", {"answer": {}, "status": 422}),
     ("invalid", {"answer": b"<html>"}),
@@ -112,9 +110,13 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("reason", "how"), BAD)
 def test_any_other_answer_falls_back_to_a3_and_is_counted(
-    both: tuple[Server, Decider], reason: str, how: dict[str, Any]
+    both: tuple[Server, Decider], reason: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The service is waited for long, for 0.1 s where that it is slow is the matter."""
     server, decider = both
+    if reason == "slow":
+        short = server.nef.settings.model_copy(update={"decision_timeout_s": 0.1})
+        monkeypatch.setattr(server.nef, "settings", short)
     supi, _, other = served_ue(server)
     vars(decider).update({"status": 200, "slow_s": 0.0} | how)
     if isinstance(decider.answer, dict) and decider.answer.get("cell_id") == "":
@@ -127,29 +129,24 @@ def test_any_other_answer_falls_back_to_a3_and_is_counted(
 
 def test_the_fallback_moves_whom_a3_moves() -> None:
     """The service is away; a UE that was sent to a far weaker cell goes to the strongest."""
-    with nef_server(decision_url="http://127.0.0.1:9/", network_handovers=False) as server:
+    with nef_server(decision_url="http://127.0.0.1:9/", network_handovers=False, speed=0) as server:
+        server.pass_seconds(5)
         world = server.nef.world
         supi, _, _ = served_ue(server)
-
-        def apart() -> str | None:
-            heard = {c["cell_id"]: c["rsrp_dbm"] for c in world.cells_of(supi)}
-            serving = world.samples[supi].cell_id
-            best: str = max(heard, key=lambda cell: heard[cell])
-            if serving in heard and heard[best] > heard[serving] + 6.0:
-                return best
-            weak = min(heard, key=lambda cell: heard[cell])
-            if serving is not None:
-                world.hand_over(supi, weak)
-            return None
-
-        until(apart, 20.0)
-
-        def moved() -> bool:
+        heard = {c["cell_id"]: c["rsrp_dbm"] for c in world.cells_of(supi)}
+        weakest = min(heard, key=lambda cell: heard[cell])
+        assert heard[weakest] < max(heard.values()) - 6.0
+        world.hand_over(supi, weakest)
+        found: list[dict[str, Any]] = []
+        for _ in range(10):
+            server.pass_seconds()
             reply = server.client.post(PATH, params={"ue_id": supi})
-            return reply.status_code == 200 and bool(reply.json()["applied"])
-
-        until(moved, 20.0)
-        assert counted(server, "nef_handover_fallback_total", reason="unavailable") >= 1
+            if reply.status_code == 200:
+                found.append(reply.json())
+        moves = [one for one in found if one["applied"]]
+        assert moves and moves[0]["from"] == weakest
+        asked = counted(server, "nef_handover_fallback_total", reason="unavailable")
+        assert asked == len(found)
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,11 @@ def test_stopped_ues_stand_still_and_started_ones_go(server: Server) -> None:
 
 
 def test_the_state_of_a_ue_has_radio_and_qos(server: Server) -> None:
-    until(lambda: server.client.get(f"/api/v1/UEs/{UE}/state").json()["qos"])
-    state = server.client.get(f"/api/v1/UEs/{UE}/state").json()
+    def served() -> dict[str, Any] | None:
+        state: dict[str, Any] = server.client.get(f"/api/v1/UEs/{UE}/state").json()
+        return state if state["qos"] and state["cells"] else None
+
+    state = until(served)
     assert state["cells"][0].keys() >= {"rsrp_dbm", "rsrq_db", "sinr_db", "prb_used_ratio"}
     assert state["qos"].keys() >= {"downlink_mbps", "downlink_delay_ms", "jitter_ms",
                                    "packet_loss_ratio", "prb_used_ratio"}  # fmt: skip

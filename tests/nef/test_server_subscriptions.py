@@ -1,6 +1,7 @@
 """The northbound APIs over HTTP: login, methods, statuses, problems."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,3 +244,13 @@ def test_the_openapi_resolves(server: Server) -> None:
     assert names and all(n.startswith("#/components/schemas/") for n in names)
     known = made["components"]["schemas"]
     assert {n.rsplit("/", 1)[1] for n in names} <= set(known)
+
+
+def test_the_documentation_needs_no_other_host(server: Server) -> None:
+    page = server.client.get("/docs")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {place.rsplit(".", 1)[1] for place in loaded} == {"js", "css", "png"}
+    for place in loaded:
+        assert place.startswith("/docs/assets/")
+        assert server.client.get(place).status_code == 200

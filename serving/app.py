@@ -1,0 +1,76 @@
+"""The decision service's application: its routes, its start and its end."""
+
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+
+from serving import decision_api
+from serving.live import load_live
+from serving.problems import ProblemReply, install
+from serving.state import Service, Settings
+
+TITLE = "Decision service of the 5G QoS feature platform"
+_REF = "#/components/schemas/{model}"
+
+
+def create_app(
+    settings: Settings,
+    parts: Callable[[Service], None] | None = None,
+    routers: Sequence[APIRouter] = (),
+) -> FastAPI:
+    """The application; its model is loaded here, so a fault in it is seen before a port is bound.
+
+    parts: puts the other parts (metrics, log, breakers, gate) into the service; routers: theirs.
+    Raises `QosError` as `load_live`.
+    """
+    service = Service(settings, load_live(settings))
+    if parts is not None:
+        parts(service)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for start in service.started:
+            await start(service)
+        gc.collect()
+        gc.freeze()  # what was loaded stays: later collections need not look at it
+        try:
+            yield
+        finally:
+            for task in list(service.background):
+                task.cancel()
+            for stop in reversed(service.stopped):
+                await stop(service)
+            await service.live.close()
+            gc.unfreeze()
+
+    app = FastAPI(title=TITLE, version="1", lifespan=lifespan)
+    app.state.service = service
+    install(app)
+    for router in (decision_api.router, *routers):
+        app.include_router(router)
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """Brings the messages of raw routes into the OpenAPI."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = plain()
+            shapes = made.setdefault("components", {}).setdefault("schemas", {})
+            shown: list[type[BaseModel]] = [*decision_api.MESSAGES, ProblemReply]
+            for kind in shown:
+                mode: Any = "validation" if kind.__name__.endswith("Request") else "serialization"
+                shape = kind.model_json_schema(ref_template=_REF, mode=mode)
+                shapes.update(shape.pop("$defs", {}))
+                shapes[kind.__name__] = shape
+            app.openapi_schema = made
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]

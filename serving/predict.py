@@ -1,0 +1,277 @@
+"""Answers requests: read, vectors, scores, decision; every fault on the way is a stated fallback."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifecycle.pseudonym import pseudonym
+from serving.asked import asked_of
+from serving.decide import Choice, choose, fallback
+from serving.live import Live
+from serving.requests import MOST_CANDIDATES, Candidate, PredictRequest
+from serving.score import Scores, below
+from serving.state import Service
+from serving.vectors import OF_SERVING_CELL, SUBSTITUTED, UNKNOWN, Question, Vectors
+from stores.answer import NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT
+from stores.errors import StoreError
+from stores.reader import OnlineStoreAway, OnlineStoreRefuses, UnreadableValue
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+_PSEUDONYM = re.compile(r"ue-[0-9a-f]{20}")
+_IN_LOOP_ROWS = 48  # more rows are scored in a thread, so that single requests need not wait
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """The rows of some questions, scored. Shares (0..1) are of the classifier's gain; limits: per
+    threshold (rows) the probability that it is kept, NaN: not asked or not known."""
+
+    vectors: Vectors
+    scores: Scores
+    outside: Bools
+    unknown_share: Floats
+    substituted_share: Floats
+    outside_share: Floats
+    confidence: Floats
+    limits: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A question with its decision and what it rests on; assessed is None where nothing was scored.
+
+    start: the question's first row in `assessed`; decided_us: microseconds since 1970.
+    """
+
+    decision_id: str
+    decided_us: int
+    question: Question
+    choice: Choice
+    live: Live
+    assessed: Assessed | None
+    start: int
+
+    @property
+    def rows(self) -> slice:
+        """Those of this question in `assessed`."""
+        return slice(self.start, self.start + len(self.question.cells))
+
+
+class _Fallback(Exception):
+    """Why nothing could be scored."""
+
+
+async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> list[Decided]:
+    """One decision a request, in their order; one read and one scoring for all of them.
+
+    Raises `BadOverride` for a feature override that is none; everything else is a fallback.
+    """
+    live, metrics = service.live, service.metrics
+    for request in requests:
+        if request.features:
+            live.layout.check(request)
+    questions = [await question_of(service, live, request) for request in requests]
+    asked = [one for one in questions if one.cells]
+    assessed, why = None, "no_candidates"
+    if asked:
+        try:
+            assessed = await _assess(service, live, asked)
+        except _Fallback as error:
+            why = str(error)
+    decided: list[Decided] = []
+    place = 0
+    for one in questions:
+        at = place if one.cells else 0
+        reason = (
+            None if one.cells and assessed is not None else why if one.cells else "no_candidates"
+        )
+        start = assessed.vectors.starts[at] if assessed is not None and one.cells else 0
+        place += bool(one.cells)
+        made = _decide(service, live, one, assessed if reason is None else None, start, reason)
+        decided.append(made)
+        metrics.gated(made.choice.reason)
+        if made.choice.verdict == "fallback_a3":
+            metrics.fell_back(made.choice.reason)
+        service.log.append(made)
+    return decided
+
+
+async def question_of(service: Service, live: Live, request: PredictRequest) -> Question:
+    """The request made ready; cells that it does not name are those that the store knows it hears."""
+    ue = _pseudonym(request.ue_id, live.key)
+    asked = asked_of(request)
+    reported: tuple[Candidate | None, ...] = tuple(request.candidates or ())
+    cells = tuple(one.cell_id for one in request.candidates or ())
+    if request.candidates is None:
+        cells = await _heard(service, live, ue)
+        reported = (None,) * len(cells)
+    serving = request.connected_to
+    if serving is not None and serving not in cells:
+        cells, reported = (*cells, serving), (*reported, None)
+    place = None if serving is None else cells.index(serving)
+    return Question(request, asked, ue, cells, reported, place)
+
+
+async def _heard(service: Service, live: Live, ue: str) -> tuple[str, ...]:
+    """The cells whose link to the UE the store holds and has not outlived, strongest first."""
+    if live.heard is None or not live.cells:
+        return ()
+    cells = live.cells
+    try:
+        answer = await _read(service, live.heard, {"ue_id": [ue] * len(cells), "cell_id": cells})
+        levels = answer.matrix[:, 0]
+    except (_Fallback, UnreadableValue):
+        return ()
+    order = np.argsort(-levels, kind="stable")[:MOST_CANDIDATES]
+    return tuple(cells[place] for place in order.tolist() if np.isfinite(levels[place]))
+
+
+async def _read(service: Service, reader: Any, entities: dict[str, Any]) -> Any:
+    """One read within its budget; raises `_Fallback` store_away."""
+    breakers = service.breakers
+    if breakers.is_open("store"):
+        raise _Fallback("store_away")
+    try:
+        async with asyncio.timeout(service.settings.store_s):
+            answer = await reader.read_async(entities)
+    except (TimeoutError, OnlineStoreAway, OnlineStoreRefuses, StoreError, OSError):
+        breakers.failed("store")
+        raise _Fallback("store_away") from None
+    breakers.succeeded("store")
+    return answer
+
+
+async def _assess(service: Service, live: Live, questions: list[Question]) -> Assessed:
+    metrics, clock = service.metrics, time.perf_counter
+    began = clock()
+    answer = await _read(service, live.reader, live.layout.entities(questions))
+    read = clock()
+    try:
+        if answer.rows > _IN_LOOP_ROWS:
+            assessed = await asyncio.to_thread(assess, live, questions, answer)
+        else:
+            assessed = assess(live, questions, answer)
+    except UnreadableValue:
+        raise _Fallback("unreadable_features") from None
+    except Exception:  # whatever a model or a library raises is no reason for a 500
+        service.metrics.dropped("score")
+        raise _Fallback("model_failed") from None
+    metrics.staged("read", read - began)
+    metrics.staged("score", clock() - read)
+    for view, codes, ages in zip(
+        live.layout.views, assessed.vectors.view_status[0], assessed.vectors.age_s[0], strict=True
+    ):
+        name = {PRESENT: "present", NOT_FOUND: "not_found"}.get(int(codes), "outside_max_age")
+        metrics.read(view, name, len(assessed.confidence), None if np.isnan(ages) else float(ages))
+    return assessed
+
+
+def assess(live: Live, questions: Sequence[Question], answer: Any) -> Assessed:
+    """Vectors and scores of all rows; pure but for the model. Raises UnreadableValue."""
+    vectors = live.layout.vectors(questions, answer)
+    matrix, status = vectors.matrix, vectors.status
+    scores = live.scorer(matrix)
+    if not np.isfinite(scores.met).all():
+        raise ValueError("the classifier gave no probability")
+    domain = live.domain
+    outside = domain.outside(matrix)
+    outside &= status != OF_SERVING_CELL
+    unknown = (status == UNKNOWN[0]) | (status == UNKNOWN[1]) | (status == UNKNOWN[2])
+    unknown &= np.isnan(matrix)
+    unknown_share = domain.share(unknown)
+    substituted_share = domain.share(status == SUBSTITUTED)
+    outside_share = domain.share(outside)
+    trust = np.clip(1 - unknown_share - substituted_share / 2, 0, 1)
+    trust *= np.clip(1 - outside_share, 0, 1)
+    return Assessed(
+        vectors, scores, outside, unknown_share, substituted_share, outside_share,
+        scores.met * trust, _limits(questions, vectors.starts, scores),
+    )  # fmt: skip
+
+
+def _limits(
+    questions: Sequence[Question], starts: Sequence[int], scores: Scores
+) -> dict[str, Floats]:
+    """Per threshold the probability that it is kept.
+
+    downlink_mbps, delay_ms: from the band (`score.below`); loss_ratio: one less the probability of any
+    lost or late packet, so a lower bound.
+    """
+    asked = np.full((3, len(scores.met)), np.nan)
+    for one, start, stop in zip(questions, starts, starts[1:], strict=False):
+        wanted = (one.asked.downlink_mbps, one.asked.delay_ms, one.asked.loss_ratio)
+        for row, value in zip(asked, wanted, strict=True):
+            if value is not None:
+                row[start:stop] = value
+    nothing = np.full(len(scores.met), np.nan)
+    kept = nothing if scores.disturbed is None else 1 - scores.disturbed
+    return {
+        "downlink_mbps": nothing if scores.rate is None else 1 - below(scores.rate, asked[0]),
+        "delay_ms": nothing if scores.delay is None else below(scores.delay, asked[1]),
+        "loss_ratio": np.where(np.isnan(asked[2]), np.nan, kept),
+    }
+
+
+def _decide(
+    service: Service,
+    live: Live,
+    one: Question,
+    assessed: Assessed | None,
+    start: int,
+    reason: str | None,
+) -> Decided:
+    now = time.time_ns() // 1000
+    required = service.gate.required(one.asked.service, one.asked.priority)
+    levels = [None if said is None else said.rsrp_dbm for said in one.reported]
+    if assessed is not None:
+        most = service.settings.most_unknown
+        reason = _too_little(assessed, slice(start, start + len(one.cells)), live, most)
+    if reason is not None or assessed is None:
+        choice = fallback(reason or "model_failed", one.cells, one.serving, levels, required)
+    else:
+        sure = assessed.confidence[start : start + len(one.cells)].tolist()
+        choice = choose(
+            one.ue, one.cells, one.serving, sure, levels, required, service.gate, now / 1e6
+        )
+    return Decided(decision_id(now), now, one, choice, live, assessed, start)
+
+
+def _too_little(assessed: Assessed, rows: slice, live: Live, most_unknown: float) -> str | None:
+    """Whether too much of what the store should know is missing or too old, in every cell.
+
+    What is unknown only because a cell is not the serving one does not count here: it lowers that
+    cell's confidence.
+    """
+    vectors, layout = assessed.vectors, live.layout
+    read = vectors.view_status[rows][:, layout.view_of]
+    read[:, layout.is_computed] = vectors.status[rows][:, layout.is_computed]
+    still = np.isnan(vectors.matrix[rows])
+    aged, missing = (read == OUTSIDE_MAX_AGE) & still, (read == NOT_FOUND) & still
+    shares = live.domain.share(missing | aged)
+    if shares.min() <= most_unknown:
+        return None
+    best = int(shares.argmin())
+    older = live.domain.share(aged)[best] > live.domain.share(missing)[best]
+    return "stale_features" if older else "missing_features"
+
+
+@lru_cache(maxsize=100_000)
+def _pseudonym(ue: str, key: bytes) -> str:
+    return ue if _PSEUDONYM.fullmatch(ue) else pseudonym(ue, key)
+
+
+def decision_id(now_us: int) -> str:
+    """A UUID of version 7 (RFC 9562): sorts by time, 74 bits of chance."""
+    random = secrets.randbits(74)
+    value = (now_us // 1000) << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62
+    text = f"{value | (random & ((1 << 62) - 1)):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
