@@ -12,9 +12,10 @@ from typing import Any
 
 from lifecycle.pseudonym import pseudonym, read_key, scrub
 from nef.client.collector import NEFQoSCollector
-from nef.client.exchange import CircuitOpen, NefError
+from nef.client.exchange import NefError
 from nef.client.intake import Intake, quarantine_of
 from nef.client.protect import Protection
+from nef.client.retry import CircuitOpen
 from nef.client.settings import read_settings
 from serving.job_files import REQUEST, WORK, conclude, tell
 

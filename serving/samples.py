@@ -116,7 +116,9 @@ def read(body: bytes, now: datetime) -> tuple[dict[str, Any], bytes]:
     except ValidationError as error:
         broken = error.errors(include_input=False)[0]["type"] == "json_invalid"
         return {"status": 400 if broken else 422, "faults": faults_of(error)[:20]}, b""
-    frame, account = gate(asked.samples or [], read_key(), now)
+    if asked.samples is None:
+        return {"status": 422, "faults": [("source", "such a request is short")]}, b""
+    frame, account = gate(asked.samples, read_key(), now)
     if account["admitted"] < MIN_ACCEPTANCE * account["rows"]:
         told = (
             f"{account['admitted']} of {account['rows']} keep the contracts, at least "
