@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from serving.inline import inlined
 from serving.live import Live
 from serving.models_api import Guard
 from serving.oip import MATRIX, BadTensor, InferRequest, answers, matrix_of, output_names
@@ -53,7 +54,7 @@ def oip_router(
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _inline(InferRequest.model_json_schema())},
+                "application/json": {"schema": inlined(InferRequest.model_json_schema())},
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             },
         }
@@ -219,18 +220,3 @@ def _metadata(live: Live) -> dict[str, Any]:
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
-
-
-def _inline(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its parts in place: a request body's schema has no place for definitions."""
-    parts = schema.pop("$defs", {})
-
-    def put(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$ref" in value:
-                return put(parts[value["$ref"].rpartition("/")[2]])
-            return {key: put(item) for key, item in value.items()}
-        return [put(item) for item in value] if isinstance(value, list) else value
-
-    found: dict[str, Any] = put(schema)
-    return found

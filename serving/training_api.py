@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.inline import inlined
 from serving.intake import Intake
 from serving.jobs import Job, Jobs, QueueFull, UnknownJob
 from serving.models_api import Guard
@@ -86,7 +87,7 @@ def training_router(
     takes = {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": TrainRequest.model_json_schema()}},
+            "content": {"application/json": {"schema": inlined(TrainRequest.model_json_schema())}},
         }
     }
 
@@ -119,7 +120,7 @@ def training_router(
         "/api/collect-data", summary="Collect from the NEF", status_code=202,
         response_model=JobReply, dependencies=collects, responses=wrong,
         openapi_extra={"requestBody": {"required": True, "content": {
-            "application/json": {"schema": CollectRequest.model_json_schema()}}}},
+            "application/json": {"schema": inlined(CollectRequest.model_json_schema())}}}},
     )  # fmt: skip
     async def collect_data(request: Request) -> Response:
         """202 with the job, whose result counts samples and names the capture."""
