@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.bundle import Bundle, BundleError
 from models.calibration import calibrated
 from models.conformal import adjusted
-from serving.merged import merged
+from serving.trees import together
 
 Floats = NDArray[np.float64]
 WHOLE, DELAY, RATE = "qos_met", "latency_loss", "throughput"
@@ -48,7 +48,7 @@ class Scorer:
                 self._places[name] = len(texts)
                 texts += bundle.tasks[task].quantiles
         self.rate_task, self.delay_task = rate, delay
-        self._raw = merged(texts)
+        self._raw = together(texts)
 
     def __call__(self, matrix: Floats) -> Scores:
         """Equal to `Bundle.predict` of each task, to the last bit. matrix: float64, rows x features."""

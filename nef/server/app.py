@@ -5,7 +5,6 @@ import contextlib
 import secrets
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 
 import httpx
@@ -93,7 +92,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
             await nef.close()
 
     app = FastAPI(title="NEF", version="1", lifespan=life, docs_url=None, redoc_url=None)
-    app.state.failures, app.state.hashing = deque(maxlen=1000), asyncio.Semaphore(2)
+    app.state.failures, app.state.hashing = {}, asyncio.Semaphore(2)
     app.add_middleware(_Limited, state=app, most=settings.max_body_bytes)
     app.include_router(login.router)
     app.include_router(northbound.routes("qos", AsSessionWithQoSSubscription))

@@ -39,7 +39,9 @@ def connect(url: str) -> sa.Engine:
     """An engine whose tables exist; `QosError` for a URL that leads to none."""
     try:
         parsed = sa.make_url(url)
-        options: dict[str, Any] = {}
+        if parsed.drivername in ("postgres", "postgresql"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        options: dict[str, Any] = {"pool_pre_ping": True}
         if parsed.get_backend_name() == "sqlite":
             options["connect_args"] = {"check_same_thread": False}
             if parsed.database in (None, "", ":memory:"):
@@ -67,12 +69,17 @@ def set_user(engine: sa.Engine, name: str, password: str) -> None:
         connection.execute(sa.insert(USERS).values(row))
 
 
-def password_is_right(engine: sa.Engine, name: str, password: str) -> bool:
-    """As slow for an unknown name as for a wrong password."""
+def kept_password(engine: sa.Engine, name: str) -> tuple[bytes, bytes] | None:
+    """Salt and hash of a user's password; None: no such user."""
     with engine.connect() as connection:
         row = connection.execute(sa.select(USERS).where(USERS.c.name == name)).first()
-    found = _scrypt(password, row.salt if row else bytes(16))
-    return secrets.compare_digest(found, row.hash if row else secrets.token_bytes(64))
+    return None if row is None else (bytes(row.salt), bytes(row.hash))
+
+
+def password_is_right(kept: tuple[bytes, bytes] | None, password: str) -> bool:
+    """As slow for an unknown user as for a wrong password."""
+    salt, right = kept or (bytes(16), secrets.token_bytes(64))
+    return secrets.compare_digest(_scrypt(password, salt), right)
 
 
 def _digest(token: str) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from nef.simulator import city, mobility, services, topology
-from schemas.nef.wire import Int, Ipv4Addr, Ipv6Addr, MacAddr48
+from schemas.nef.wire import Ipv4Addr, Ipv6Addr, MacAddr48
 
 GnbId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{6}$")]
 CellId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{9}$")]
@@ -98,7 +98,7 @@ class Ue(Managed):
 class Scenario(Managed):
     """A network in whole, for export and import."""
 
-    version: Annotated[Int, Field(ge=1, le=1)] = 1
+    version: Literal[1] = 1
     gnbs: Annotated[list[Gnb], Field(max_length=MOST["gnbs"])] = []
     cells: Annotated[list[Cell], Field(max_length=MOST["cells"])] = []
     paths: Annotated[list[Path], Field(max_length=MOST["paths"])] = []

@@ -22,7 +22,7 @@ from nef.server.world import scenario_now
 from schemas.five_qi import FIVE_QIS
 from schemas.service_class import SERVICE_CLASSES
 
-_PROBLEMS = problem_responses(400, 401, 404, 409, 413, 415, 422)
+_PROBLEMS = problem_responses(400, 401, 404, 409, 413, 415, 422, 503)
 router = APIRouter(prefix="/api/v1", dependencies=[Depends(user)], responses=_PROBLEMS)
 Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 NAMES = {"gnbs": "gNBs", "cells": "Cells", "paths": "paths", "ues": "UEs"}
@@ -83,7 +83,7 @@ def _manage(kind: str) -> None:
     async def post(request: Request, given: Annotated[Any, body]) -> JSONResponse:
         nef, name = nef_of(request), getattr(given, key)
         put_down(nef, [*rows(nef), given])
-        database.save(nef.engine, kind, name, given.model_dump(mode="json"))
+        await nef.database.ask(database.save, kind, name, given.model_dump(mode="json"))
         link = str(request.url_for(f"one of {kind}", id=name))
         return JSONResponse(given.model_dump(mode="json"), 201, {"location": link})
 
@@ -103,7 +103,7 @@ def _manage(kind: str) -> None:
         new = rows(nef)
         new[row] = given
         put_down(nef, new)
-        database.save(nef.engine, kind, name, given.model_dump(mode="json"))
+        await nef.database.ask(database.save, kind, name, given.model_dump(mode="json"))
         return JSONResponse(given.model_dump(mode="json"))
 
     @router.delete(one, tags=[kind], name=f"remove {kind}", status_code=204)
@@ -112,7 +112,7 @@ def _manage(kind: str) -> None:
         new = rows(nef)
         del new[row]
         put_down(nef, new)
-        database.drop(nef.engine, kind, name)
+        await nef.database.ask(database.drop, kind, name)
         return Response(status_code=204)
 
 
@@ -135,17 +135,17 @@ async def take_in(
     """Takes a network in the place of the one there is."""
     nef = nef_of(request)
     change(nef, given)
-    replace_inventory(nef.engine, given)
+    await nef.database.ask(replace_inventory, given)
     return JSONResponse(given.model_dump(mode="json"))
 
 
-def _loop(nef: Nef, supi: str, moving: bool) -> JSONResponse:
+async def _loop(nef: Nef, supi: str, moving: bool) -> JSONResponse:
     row = _row(nef, supi)
     ues = list(nef.world.scenario.ues)
     ues[row] = ues[row].model_copy(update={"moving": moving})
     nef.world.scenario = nef.world.scenario.model_copy(update={"ues": ues})
     nef.world.moves[row] = moving
-    database.save(nef.engine, "ues", supi, ues[row].model_dump(mode="json"))
+    await nef.database.ask(database.save, "ues", supi, ues[row].model_dump(mode="json"))
     return JSONResponse({"supi": supi, "running": moving})
 
 
@@ -162,13 +162,13 @@ SupiPath = Annotated[str, Path(alias="supi", pattern=r"^[0-9]{15,16}$")]
 @router.post("/ue_movement/start-loop", tags=["movement"], openapi_extra=takes(Which))
 async def start_loop(request: Request, which: WhichBody) -> JSONResponse:
     """The UE moves from now on."""
-    return _loop(nef_of(request), which.supi, True)
+    return await _loop(nef_of(request), which.supi, True)
 
 
 @router.post("/ue_movement/stop-loop", tags=["movement"], openapi_extra=takes(Which))
 async def stop_loop(request: Request, which: WhichBody) -> JSONResponse:
     """The UE stays where it is."""
-    return _loop(nef_of(request), which.supi, False)
+    return await _loop(nef_of(request), which.supi, False)
 
 
 @router.get("/ue_movement/state-loop/{supi}", tags=["movement"])

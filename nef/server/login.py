@@ -1,6 +1,7 @@
 """OAuth2 by password and refresh token (RFC 6749, 4.3 and 6); tokens are random."""
 
 import asyncio
+import re
 import time
 from collections import deque
 from typing import Annotated, Any
@@ -12,9 +13,12 @@ from fastapi.security import OAuth2PasswordBearer
 
 from nef.server import database
 from nef.server.problems import Problem
+from nef.server.settings import USERNAME
 from nef.server.state import Nef
 
-LOGINS_A_MINUTE = 60  # that fail, from everywhere
+WINDOW_S = 60.0
+FAILURES = {"user": 20, "address": 60}  # logins that may fail in WINDOW_S
+MOST_WATCHED = 10_000
 MAX_TOKEN = 256
 router = APIRouter(tags=["login"])
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/login/access-token", auto_error=False)
@@ -41,12 +45,12 @@ def nef_of(request: Request) -> Nef:
     return found
 
 
-def user(request: Request, token: Annotated[str | None, Depends(bearer)]) -> str:
+async def user(request: Request, token: Annotated[str | None, Depends(bearer)]) -> str:
     """Who asks; 401 without a good token."""
     nef = nef_of(request)
     name = None
     if token and len(token) <= MAX_TOKEN:
-        name = database.owner_of(nef.engine, token, "access")
+        name = await nef.database.ask(database.owner_of, token, "access")
     if name is None:
         raise Problem(401, [("authorization", "no valid token")],
                       headers={"www-authenticate": "Bearer"})  # fmt: skip
@@ -81,33 +85,57 @@ async def access_token(request: Request) -> JSONResponse:
     grant = form.get("grant_type", "password")
     if grant not in ("password", "refresh_token"):
         return _refused("unsupported_grant_type", "password or refresh_token")
-    if _too_many(failures):
+    who = [("address", request.client.host if request.client else "")]
+    if grant == "password":
+        who.append(("user", form.get("username", "")[:65]))
+    if any(_too_many(failures, one) for one in who):
         return _refused("temporarily_unavailable", "too many failed logins", 429)
     name: str | None
     if grant == "password":
         name, password = form.get("username", ""), form.get("password", "")
         if not 0 < len(name) <= 64 or not 0 < len(password) <= 1024:
             return _refused("invalid_request", "username and password are needed")
+        kept = None
+        if re.match(USERNAME, name):
+            kept = await nef.database.ask(database.kept_password, name)
         async with request.app.state.hashing:
-            right = await asyncio.to_thread(database.password_is_right, nef.engine, name, password)
+            right = await asyncio.to_thread(database.password_is_right, kept, password)
         name = name if right else None
     else:
         refresh = form.get("refresh_token", "")[: MAX_TOKEN + 1]
-        name = database.owner_of(nef.engine, refresh, "refresh", take=True) if refresh else None
+        name = await nef.database.ask(database.owner_of, refresh, "refresh", take=True)
     if name is None:
-        failures.append(time.monotonic())
+        for one in who:
+            _failed(failures, one)
         return _refused("invalid_grant", "wrong name, password or token")
     settings = nef.settings
     answer: dict[str, Any] = {
-        "access_token": database.give_token(nef.engine, name, "access", settings.token_s),
+        "access_token": await nef.database.ask(
+            database.give_token, name, "access", settings.token_s
+        ),
         "token_type": "bearer",
         "expires_in": settings.token_s,
-        "refresh_token": database.give_token(nef.engine, name, "refresh", settings.refresh_s),
+        "refresh_token": await nef.database.ask(
+            database.give_token, name, "refresh", settings.refresh_s
+        ),
     }
     return JSONResponse(answer, headers={"cache-control": "no-store"})
 
 
-def _too_many(failures: deque[float]) -> bool:
-    while failures and failures[0] < time.monotonic() - 60.0:
-        failures.popleft()
-    return len(failures) >= LOGINS_A_MINUTE
+Failures = dict[tuple[str, str], deque[float]]
+
+
+def _too_many(failures: Failures, who: tuple[str, str]) -> bool:
+    times = failures.get(who, deque())
+    while times and times[0] < time.monotonic() - WINDOW_S:
+        times.popleft()
+    return len(times) >= FAILURES[who[0]]
+
+
+def _failed(failures: Failures, who: tuple[str, str]) -> None:
+    """Notes it; the longest watched is forgotten where too many are watched."""
+    times = failures.pop(who, None) or deque(maxlen=FAILURES[who[0]])
+    times.append(time.monotonic())
+    failures[who] = times
+    if len(failures) > MOST_WATCHED:
+        del failures[next(iter(failures))]

@@ -33,4 +33,7 @@ class Metrics:
         self.behind = Gauge(
             "nef_clock_behind_seconds", "By which the simulation is late, real time", registry=r
         )
+        self.database_failures = Counter(
+            "nef_database_failures", "Writes that the database did not take", registry=r
+        )
         self.moves = Counter("nef_network_handovers", "Handovers in the network", registry=r)

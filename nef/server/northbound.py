@@ -31,7 +31,7 @@ PREFIX: dict[Api, str] = {
     "qos": "/nef/api/v1/3gpp-as-session-with-qos/v1",
     "monitoring": "/nef/api/v1/3gpp-monitoring-event/v1",
 }
-_PROBLEMS = problem_responses(400, 401, 404, 409, 413, 415, 422, 429)
+_PROBLEMS = problem_responses(400, 401, 404, 409, 413, 415, 422, 429, 503)
 
 
 def find(nef: Nef, api: Api, scs: str, number: str) -> Subscribed:
@@ -92,7 +92,7 @@ def _bare(asked: Asked) -> dict[str, Any]:
     return {name: value for name, value in asked.wire().items() if name != "self"}
 
 
-def create(request: Request, api: Api, scs: str, asked: Asked) -> Response:
+async def create(request: Request, api: Api, scs: str, asked: Asked) -> Response:
     """201 with Location, or 200 with the one report that is asked for."""
     nef = nef_of(request)
     supi = accepted(nef, scs, asked)
@@ -108,6 +108,7 @@ def create(request: Request, api: Api, scs: str, asked: Asked) -> Response:
     base = str(request.base_url).rstrip("/")
     link = f"{base}{PREFIX[api]}/{scs}/subscriptions/{number}"
     one = nef.take(api, scs, number, supi, link, asked)
+    await nef.database.settled()
     content = one.wire()
     if isinstance(asked, Monitoring) and asked.immediateRep:
         if asked.monitoringType == "LOCATION_REPORTING":
@@ -136,7 +137,7 @@ def routes(api: Api, kind: type[Session] | type[Monitoring]) -> APIRouter:
     async def post(
         request: Request, scs: Annotated[ScsAsId, scs_path], asked: Annotated[Any, body]
     ) -> Response:
-        return create(request, api, scs, asked)
+        return await create(request, api, scs, asked)
 
     @router.get(one, responses=gives(kind))
     async def read_one(
@@ -149,7 +150,7 @@ def routes(api: Api, kind: type[Session] | type[Monitoring]) -> APIRouter:
         request: Request, scs: Annotated[ScsAsId, scs_path],
         number: Annotated[Number, number_path], asked: Annotated[Any, body],
     ) -> JSONResponse:  # fmt: skip
-        return replaced(nef_of(request), find(nef_of(request), api, scs, number), asked)
+        return await replaced(nef_of(request), find(nef_of(request), api, scs, number), asked)
 
     @router.patch(one, responses=gives(kind), openapi_extra=takes(kind, MERGE_PATCH))
     async def patch(
@@ -162,22 +163,25 @@ def routes(api: Api, kind: type[Session] | type[Monitoring]) -> APIRouter:
         found = find(nef, api, scs, number)
         names = kind.other_names
         change = {names.get(name, name): value for name, value in change.items()}
-        return replaced(nef, found, checked(kind, merged(found.asked.wire(), change)))
+        return await replaced(nef, found, checked(kind, merged(found.asked.wire(), change)))
 
     @router.delete(one, status_code=204)
     async def delete(
         request: Request, scs: Annotated[ScsAsId, scs_path], number: Annotated[Number, number_path]
     ) -> Response:
-        nef_of(request).end(find(nef_of(request), api, scs, number))
+        nef = nef_of(request)
+        nef.end(find(nef, api, scs, number))
+        await nef.database.settled()
         return Response(status_code=204)
 
     return router
 
 
-def replaced(nef: Nef, old: Subscribed, asked: Asked) -> JSONResponse:
+async def replaced(nef: Nef, old: Subscribed, asked: Asked) -> JSONResponse:
     """The subscription begins anew with this content."""
     supi = accepted(nef, old.scs, asked, but=old)
     one = nef.take(old.api, old.scs, old.number, supi, old.link, asked)
+    await nef.database.settled()
     return JSONResponse(one.wire())
 
 

@@ -1,6 +1,7 @@
 """Errors as application/problem+json, request bodies, and what the OpenAPI says of both."""
 
 import re
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from nef.client.read_json import NotJson, read_json
@@ -141,6 +143,13 @@ def install(app: FastAPI, kinds: Sequence[type[BaseModel]]) -> None:
         faults = [(".".join(str(p) for p in one["loc"]), one["msg"]) for one in error.errors()]
         return Problem(422, faults).response()
 
+    async def database(_: Request, error: Exception) -> Response:
+        print(f"NEF: the database: {type(error).__name__}", file=sys.stderr)
+        return Problem(
+            503, [("database", "cannot be reached; this may not outlive a restart")]
+        ).response()
+
+    app.add_exception_handler(SQLAlchemyError, database)
     app.add_exception_handler(Problem, own)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -11,6 +11,7 @@ from schemas.nef.wire import faults_of
 
 Switch = Literal["on", "off", "automatic"]
 CELLS_FOR_AUTOMATIC = 3
+USERNAME = r"^[A-Za-z0-9_.@-]{1,64}$"
 
 
 class ServerSettings(BaseSettings):
@@ -29,7 +30,7 @@ class ServerSettings(BaseSettings):
     profile: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    username: str = Field(default="admin", pattern=r"^[A-Za-z0-9_.@-]{1,64}$")
+    username: str = Field(default="admin", pattern=USERNAME)
     password: SecretStr | None = None
     database_url: SecretStr = SecretStr("sqlite:///.qos/nef.sqlite")
     token_s: int = Field(default=8 * 3600, ge=1)

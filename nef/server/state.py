@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from nef.server import database, qos_session, ue_watch
 from nef.server.callbacks import Callbacks
 from nef.server.inventory import Cell, Gnb, Path, Scenario, Ue, city_scenario
+from nef.server.line import DatabaseLine
 from nef.server.metrics import Metrics
 from nef.server.settings import ServerSettings
 from nef.server.world import World
@@ -56,7 +57,7 @@ class Nef:
     """Everything lives in one event loop; nothing here waits."""
 
     settings: ServerSettings
-    engine: sa.Engine
+    database: DatabaseLine
     metrics: Metrics
     callbacks: Callbacks
     world: World
@@ -83,7 +84,8 @@ class Nef:
             settings.callback_queue,
         )  # fmt: skip
         world = World(params, scenario, automatic=settings.network_handovers)
-        nef = cls(settings, engine, metrics, callbacks, world, started)
+        line = DatabaseLine(engine, metrics.database_failures.inc)
+        nef = cls(settings, line, metrics, callbacks, world, started)
         for api in ("qos", "monitoring"):
             for body in database.documents(engine, api).values():
                 nef.resume(body)
@@ -100,7 +102,7 @@ class Nef:
         if body["supi"] in self.world.index:
             self.take(body["api"], body["scs"], body["number"], body["supi"], body["link"], asked)
         else:
-            database.drop(self.engine, body["api"], f"{body['scs']}/{body['number']}")
+            self.database.write(database.drop, body["api"], f"{body['scs']}/{body['number']}")
 
     def take(
         self, api: Api, scs: str, number: str, supi: str, link: str,
@@ -120,13 +122,13 @@ class Nef:
         self.subscriptions[one.key] = one
         body = {"api": api, "scs": scs, "number": number, "supi": supi, "link": link,
                 "asked": asked.wire()}  # fmt: skip
-        database.save(self.engine, api, f"{scs}/{number}", body)
+        self.database.write(database.save, api, f"{scs}/{number}", body)
         return one
 
     def end(self, one: Subscribed, at_once: bool = True) -> None:
         """The subscription is gone; at_once: so is every notification that is not yet delivered."""
         self.subscriptions.pop(one.key, None)
-        database.drop(self.engine, one.api, f"{one.scs}/{one.number}")
+        self.database.write(database.drop, one.api, f"{one.scs}/{one.number}")
         if at_once:
             self.callbacks.stop(one.key)
         else:
@@ -201,7 +203,7 @@ class Nef:
         """Stops what is under way."""
         with contextlib.suppress(asyncio.CancelledError):
             await self.callbacks.close()
-        self.engine.dispose()
+        await asyncio.to_thread(self.database.close)
 
 
 def replace_inventory(engine: sa.Engine, scenario: Scenario) -> None:

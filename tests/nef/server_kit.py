@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import sqlalchemy as sa
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -68,10 +71,25 @@ class Server:
         asyncio.run_coroutine_threadsafe(ticks(), self.loop).result(60)
 
 
+def fresh_database() -> str:
+    """In memory; `python -m tests.nef.try_postgres` has one made on its server instead."""
+    url = os.environ.get("NEF_TEST_DATABASE_URL")
+    if url is None:
+        return "sqlite://"
+    name = f"nef_{uuid4().hex}"
+    own = sa.create_engine(
+        url.format("postgres").replace("://", "+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
+    with own.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE template0"))
+    own.dispose()
+    return url.format(name)
+
+
 @contextlib.contextmanager
 def nef_server(**changes: Any) -> Iterator[Server]:
     """A server with a database in memory, 20 simulated seconds a second."""
-    given = {"password": PASSWORD, "database_url": "sqlite://", "speed": 20.0, "ues": 8, "sites": 2,
+    given = {"password": PASSWORD, "database_url": fresh_database(), "speed": 20.0, "ues": 8, "sites": 2,
              "max_body_bytes": 1 << 20}  # fmt: skip
     app = create_app(read_settings(**(given | changes)))
     loops: list[asyncio.AbstractEventLoop] = []

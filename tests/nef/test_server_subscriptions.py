@@ -15,7 +15,17 @@ from nef.server import database
 from nef.server.settings import read_settings
 from schemas.errors import QosError
 from schemas.nef.common import ProblemDetails
-from tests.nef.server_kit import MONITORING, PASSWORD, QOS, Server, nef_server, qos, sink, until
+from tests.nef.server_kit import (
+    MONITORING,
+    PASSWORD,
+    QOS,
+    Server,
+    fresh_database,
+    nef_server,
+    qos,
+    sink,
+    until,
+)
 
 NOWHERE = "http://127.0.0.1:9/callback"
 LOGIN = "/api/v1/login/access-token"
@@ -60,11 +70,25 @@ def test_a_token_is_needed_everywhere_but_for_metrics(server: Server) -> None:
         {"username": "admin"},
         {"grant_type": "refresh_token", "refresh_token": "x"},
         {"grant_type": "client_credentials"},
+        {"username": "a\x00b\ud800".encode("utf-8", "replace").decode(), "password": "\x00"},
     ],
 )
 def test_a_wrong_login_is_400(server: Server, form: dict[str, str]) -> None:
     reply = httpx.post(server.url + LOGIN, data=form, trust_env=False)
     assert reply.status_code == 400 and "error" in reply.json()
+
+
+def test_failed_logins_are_limited_by_user_and_by_address() -> None:
+    with nef_server(speed=0) as server:
+        wrong = {"username": "somebody", "password": "wrong password"}
+        given = [server.client.post(LOGIN, data=wrong).status_code for _ in range(21)]
+        assert given == [400] * 20 + [429]
+        right = {"username": "admin", "password": PASSWORD}
+        assert server.client.post(LOGIN, data=right).status_code == 200  # others still come in
+        for number in range(40):
+            wrong["username"] = f"other{number}"
+            assert server.client.post(LOGIN, data=wrong).status_code == 400
+        assert server.client.post(LOGIN, data=right).status_code == 429  # the address does not
 
 
 def test_a_refresh_token_is_good_once_and_no_secret_is_kept(tmp_path: Path) -> None:
@@ -227,7 +251,9 @@ def test_a_hung_destination_holds_nobody_up_and_ends(server: Server) -> None:
 
 
 def test_subscriptions_and_inventory_outlive_a_restart(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'nef.sqlite'}"
+    url = fresh_database()
+    if url == "sqlite://":
+        url += f"/{tmp_path / 'nef.sqlite'}"
     with nef_server(database_url=url, speed=0) as one:
         made = one.client.post(QOS, json=qos(NOWHERE)).json()
         supis = [ue["supi"] for ue in one.client.get("/api/v1/UEs").json()]

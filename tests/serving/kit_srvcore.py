@@ -1,0 +1,132 @@
+"""A small bundle of the real service, a filled online store and a running decision service."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import uvicorn
+from fastapi import FastAPI
+
+from benchmarks.feature_server import free_port
+from feature_repo.catalog import catalog_hash
+from feature_repo.services import SERVICES
+from feature_repo.store import open_store
+from lifecycle.bundles import write
+from models.bundle import Bundle, bundle_of
+from models.forecaster import Rows, Settings, TaskModel, fit_task
+from pipelines.publish import fill
+from serving.app import create_app
+from serving.state import CoreSettings
+from tests.conftest import World
+
+SERVICE = next(one for one in SERVICES if one.name == "qos_v1")
+NAMES = [one.name for one in SERVICE.features()]
+RADIO = NAMES[:34]
+QUICK = Settings(rounds=25, patience=25, folds=2, leaves=15)
+KEY = "a key of these tests alone"
+
+
+def rows_of(count: int = 3000, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Features within their ranges, every tenth unknown; and the rate that follows from some."""
+    random = np.random.default_rng(seed)
+    low = np.array([-100.0 if one.low is None else one.low for one in SERVICE.features()])
+    high = np.array([100.0 if one.high is None else one.high for one in SERVICE.features()])
+    middle, width = (low + high) / 2, (high - low) / 8
+    features = random.normal(middle, width, (count, len(NAMES))).clip(low, high)
+    at = {name: place for place, name in enumerate(NAMES)}
+    features[:, at["request_downlink_mbps"]] = random.uniform(1, 100, count)
+    sinr = random.normal(8, 8, count).clip(-20, 30)
+    features[:, at["ue_sinr_db_last_5s"]] = sinr
+    features[:, at["ue_rsrp_dbm_last_5s"]] = (-95 + sinr).clip(-140, -40)
+    load = random.uniform(0, 1, count)
+    features[:, at["cell_prb_used_ratio_last_1m"]] = load
+    rate = 60 * (1 - load) * np.exp(sinr / 20) + random.normal(0, 3, count)
+    features[random.uniform(size=features.shape) < 0.1] = np.nan
+    return features, rate.clip(0.1)
+
+
+def small_bundle(seed: int = 5, **changed: Any) -> Bundle:
+    """Two tasks, fitted in about a second; changed: entries of its manifest."""
+    features, rate = rows_of(seed=seed)
+    count = len(rate)
+    asked = features[:, NAMES.index("request_downlink_mbps")]
+    session = np.arange(count) // 100
+    dev = session >= 24
+    met = np.where(np.isnan(asked), rate > 40, rate >= asked).astype(np.int64)
+    delay = 400 / rate
+    tasks = {
+        "qos_met": _fit(features, met, session, dev, rate),
+        "latency_loss": _fit(features, (delay > 20).astype(np.int64), session, dev, delay),
+    }
+    cells = {"familiar": _cells(), "rare": []}
+    manifest = {
+        "service": "qos_v1",
+        "features": NAMES,
+        "radio": RADIO,
+        "catalog_hash": catalog_hash(SERVICE.views),
+        "tasks": {name: {"cells": cells, "fitted": task.fitted} for name, task in tasks.items()},
+    } | changed
+    return bundle_of(json.loads(json.dumps(manifest)), tasks)
+
+
+def _fit(features: Any, label: Any, session: Any, dev: Any, value: Any) -> TaskModel:
+    return fit_task(Rows(features, label, session, dev, value), NAMES, RADIO, QUICK, 1)
+
+
+def _cells() -> list[str]:
+    return [f"00101-{site:09}" for site in (1001, 1002, 1003, 2001, 2002, 2003)]
+
+
+def bundle_folder(folder: Path, **changed: Any) -> Path:
+    """The bundle written down."""
+    write(small_bundle(**changed), folder)
+    return folder
+
+
+def filled(world: World, profile: str, repo: Path) -> Path:
+    """The folder of a feature store that holds the small world's features."""
+    repo.mkdir(parents=True)
+    (repo.parent / "data").symlink_to(world.folder / "data")
+    fill(open_store(profile, repo), world.features)
+    return repo
+
+
+def busiest(world: World) -> tuple[str, int, list[str]]:
+    """The UE heard of last with its 5QI, and the cells that it hears, the serving one first."""
+    flow = pl.read_parquet(world.admitted / "ue_flow.parquet").sort("arrival_timestamp")
+    newest = flow.tail(1)
+    ue = newest["ue_id"].item()
+    heard = world.table("ue_neighbour").filter(pl.col("ue_id") == ue).sort("event_timestamp", "rank")
+    last = heard.filter(pl.col("event_timestamp") == pl.col("event_timestamp").max())
+    return ue, newest["five_qi"].item(), last["cell_id"].unique(maintain_order=True).to_list()
+
+
+def app_on(bundle: Path, profile: str, repo: Path, **changed: Any) -> FastAPI:
+    """The application on that store."""
+    return create_app(CoreSettings(model=str(bundle), profile=profile, repo=repo, **changed))
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[httpx.Client]:
+    """A client of the application, served over loopback in a thread."""
+    port = free_port()
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(20)
