@@ -17,7 +17,7 @@ from serving.ready import Readiness, is_ready
 from serving.registered import Registered, RegistryAway, name_and_version
 from serving.state import Service, service_of
 
-Guard = Callable[[str], Callable[..., Any]]
+Guard = Callable[..., Callable[..., Any]]  # role and, where it differs, group of rates
 SKILL = (
     "rows", "auc", "auc_low", "auc_high", "auc_persistence", "gain", "gain_low", "gain_high", "brier",
     "ece", "band_coverage", "pinball", "verdict",
@@ -128,7 +128,7 @@ def models_router(
     """The routes; guard: a role to a FastAPI dependency that asks for it, None: nobody is asked.
     The two /health routes of probes ask for none."""
     router = APIRouter(tags=["models"])
-    asks: Sequence[Any] = [] if guard is None else [Depends(guard("predict"))]
+    asks: Sequence[Any] = [] if guard is None else [Depends(guard("predict", "default"))]
     away = problem_responses(503)
     started = time.monotonic()
 

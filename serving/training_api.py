@@ -81,8 +81,14 @@ def training_router(
 ) -> APIRouter:
     """The routes; guard: see `models_router`; training asks for the role train, collecting for data."""
     router = APIRouter(tags=["training"])
-    trains: Sequence[Any] = [] if guard is None else [Depends(guard("train"))]
-    collects: Sequence[Any] = [] if guard is None else [Depends(guard("data"))]
+    asks: dict[str, Sequence[Any]] = dict.fromkeys(("train", "later", "collect", "look"), ())
+    if guard is not None:
+        asks = {
+            "train": [Depends(guard("train"))],
+            "later": [Depends(guard("train", "train_async"))],
+            "collect": [Depends(guard("data", "collect"))],
+            "look": [Depends(guard("train", "default"))],
+        }
     wrong = problem_responses(400, 413, 415, 422, 429, 503)
     takes = {
         "requestBody": {
@@ -92,7 +98,7 @@ def training_router(
     }
 
     @router.post(
-        "/api/train", summary="Train and wait", response_model=JobReply, dependencies=trains,
+        "/api/train", summary="Train and wait", response_model=JobReply, dependencies=asks["train"],
         responses=wrong | {202: {"model": JobReply, "description": "It takes longer; ask the job"}},
         openapi_extra=takes,
     )  # fmt: skip
@@ -110,7 +116,7 @@ def training_router(
 
     @router.post(
         "/api/train-async", summary="Train as a job", status_code=202, response_model=JobReply,
-        dependencies=trains, responses=wrong, openapi_extra=takes,
+        dependencies=asks["later"], responses=wrong, openapi_extra=takes,
     )  # fmt: skip
     async def train_async(request: Request) -> Response:
         """202 with the job; `GET /api/jobs/{id}` tells how it stands."""
@@ -118,7 +124,7 @@ def training_router(
 
     @router.post(
         "/api/collect-data", summary="Collect from the NEF", status_code=202,
-        response_model=JobReply, dependencies=collects, responses=wrong,
+        response_model=JobReply, dependencies=asks["collect"], responses=wrong,
         openapi_extra={"requestBody": {"required": True, "content": {
             "application/json": {"schema": inlined(CollectRequest.model_json_schema())}}}},
     )  # fmt: skip
@@ -135,14 +141,16 @@ def training_router(
         }
         return _job(await _submit(jobs, "collect", {"request.json": orjson.dumps(content)}), 202)
 
-    @router.get("/api/jobs", summary="All jobs", response_model=JobsReply, dependencies=trains)
+    @router.get(
+        "/api/jobs", summary="All jobs", response_model=JobsReply, dependencies=asks["look"]
+    )
     async def all_jobs() -> Response:
         """Those that are remembered."""
         return _json({"jobs": [_content(job) for job in jobs.list()]})
 
     @router.get(
         "/api/jobs/{job_id}", summary="How a job stands", response_model=JobReply,
-        dependencies=trains, responses=problem_responses(404, 422),
+        dependencies=asks["look"], responses=problem_responses(404, 422),
     )  # fmt: skip
     async def job_state(job_id: str = InPath(pattern=_JOB_ID)) -> Response:
         """404 for an unknown or forgotten one."""
@@ -150,7 +158,7 @@ def training_router(
 
     @router.delete(
         "/api/jobs/{job_id}", summary="Cancel a job", status_code=202, response_model=JobReply,
-        dependencies=trains, responses=problem_responses(404, 409, 422),
+        dependencies=asks["look"], responses=problem_responses(404, 409, 422),
     )  # fmt: skip
     async def cancel(job_id: str = InPath(pattern=_JOB_ID)) -> Response:
         """Ends all its processes; nothing that it made by half stays. 409 for one that has ended."""

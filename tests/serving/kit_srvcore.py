@@ -103,7 +103,9 @@ def busiest(world: World) -> tuple[str, int, list[str]]:
     flow = pl.read_parquet(world.admitted / "ue_flow.parquet").sort("arrival_timestamp")
     newest = flow.tail(1)
     ue = newest["ue_id"].item()
-    heard = world.table("ue_neighbour").filter(pl.col("ue_id") == ue).sort("event_timestamp", "rank")
+    heard = (
+        world.table("ue_neighbour").filter(pl.col("ue_id") == ue).sort("event_timestamp", "rank")
+    )
     last = heard.filter(pl.col("event_timestamp") == pl.col("event_timestamp").max())
     return ue, newest["five_qi"].item(), last["cell_id"].unique(maintain_order=True).to_list()
 
