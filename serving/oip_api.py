@@ -173,6 +173,8 @@ async def _parts(request: Request, most: int) -> tuple[bytes, bytes]:
     """The JSON header and the bytes behind it."""
     length = request.headers.get(HEADER)
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not media and length is not None:
+        media = "application/octet-stream"  # Triton's own client names none
     if media not in ("application/json", "application/octet-stream"):
         raise _Refused(415, "content-type must be application/json or application/octet-stream")
     if media == "application/octet-stream" and length is None:

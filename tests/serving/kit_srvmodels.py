@@ -1,5 +1,6 @@
 """A service on a registered model, with the part that owns models, and frames to train on."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from lifecycle.bundles import write
 from lifecycle.registry import Evidence, Registered, open_registry, register_bundle
+from models.bundle import bundle_of
 from serving.app import create_app
 from serving.models_part import ModelsPart, PartSettings
 from serving.state import CoreSettings, Service
@@ -33,10 +35,15 @@ QUICK = {
 PARTS = {part: {"rows": 100, "positives": 50, "sessions": 5} for part in ("train", "dev", "test")}
 
 
-def registered(uri: str, seed: int = 5, alias: str = "champion", **changed: Any) -> Registered:
+def registered(uri: str, seed: int = 5, alias: str = "champion") -> Registered:
     """A small bundle as the next version of `qos`, with evidence of its gain."""
-    bundle = small_bundle(seed=seed, parameters={"seed": seed}, data_hash="da" * 32,
-                          libraries={}, **changed)  # fmt: skip
+    made = small_bundle(seed=seed)
+    manifest = {n: made.manifest[n] for n in made.manifest.keys() - {"files", "digest", "format"}}
+    manifest |= {"parameters": {"seed": seed}, "data_hash": "da" * 32, "libraries": {}}
+    manifest["tasks"] = {
+        task: about | {"parts": PARTS, "band": True} for task, about in manifest["tasks"].items()
+    }
+    bundle = bundle_of(manifest, made.tasks)
     folder = Path(uri.removeprefix("sqlite:///")).parent / f"bundle-{seed}"
     write(bundle, folder)
     metrics = {task: SKILL | {"bundle": bundle.digest} for task in bundle.tasks}
@@ -55,7 +62,11 @@ class Place:
 
     def app(self, **changed: Any) -> FastAPI:
         """The application; changed: of `PartSettings`."""
-        given = {"data": self.folder / "serving", "registry_uri": self.uri, "params": QUICK}
+        given: dict[str, Any] = {
+            "data": self.folder / "serving",
+            "registry_uri": self.uri,
+            "params": QUICK,
+        }
         part = ModelsPart(PartSettings(**(given | self.settings | changed)))
         core = CoreSettings(model="qos@champion", registry_uri=self.uri, repo=self.repo)
         try:
@@ -65,14 +76,25 @@ class Place:
             raise
 
 
-def place_of(world: World, folder: Path, repo: Path | None = None) -> Place:
-    """With one champion in its registry; repo: of a store that is filled already."""
+def place_of(world: World, folder: Path) -> Place:
+    """With one champion in its registry."""
     folder.mkdir(parents=True, exist_ok=True)
-    if repo is None:
-        repo = filled(world, "embedded", folder / "project" / "feature_repo")
+    repo = filled(world, "embedded", folder / "project" / "feature_repo")
     uri = f"sqlite:///{folder}/mlflow.db"
     registered(uri)
     return Place(world, folder, repo, uri)
+
+
+def copied(place: Place, folder: Path, store: bool = False) -> Place:
+    """The same registry again, and the same store again if it is to be hurt."""
+    folder.mkdir(parents=True)
+    shutil.copytree(place.folder / "mlartifacts", folder / "mlartifacts")
+    shutil.copy(place.folder / "mlflow.db", folder / "mlflow.db")
+    repo = place.repo
+    if store:
+        shutil.copytree(place.repo.parent, folder / "project", symlinks=True)
+        repo = folder / "project" / "feature_repo"
+    return Place(place.world, folder, repo, f"sqlite:///{folder}/mlflow.db")
 
 
 @contextmanager
@@ -117,13 +139,13 @@ def samples(
     return found
 
 
-def frame_file(path: Path, skill: bool = True) -> Path:
+def frame_file(path: Path) -> Path:
     """A frame as the pipeline assembles it, with every feature of the service."""
     from datetime import UTC, datetime
 
     from serving.samples import Sample, gate
 
-    given = [Sample.model_validate(one) for one in samples(skill=skill)]
+    given = [Sample.model_validate(one) for one in samples()]
     rows, account = gate(given, b"k" * 32, datetime.now(UTC))
     assert account["admitted"] == len(given) and set(NAMES) < set(rows.columns)
     path.parent.mkdir(parents=True, exist_ok=True)

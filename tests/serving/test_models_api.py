@@ -1,20 +1,19 @@
 """Which models there are, what proves them, and whether the service is ready, over real HTTP."""
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
 from serving.models_api import importance
+from serving.models_part import ModelsPart
 from serving.state import Service
 from tests.conftest import World
 from tests.serving.kit_srvcore import NAMES, small_bundle
-from tests.serving.kit_srvmodels import Place, place_of, registered, served
+from tests.serving.kit_srvmodels import Place, copied, place_of, registered, served
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +94,12 @@ def test_a_service_in_agreement_is_ready_and_well(client: httpx.Client) -> None:
 
 
 def test_another_champion_or_another_bundle_is_not_ready(place: Place, tmp_path: Path) -> None:
-    own = place_of(place.world, tmp_path / "a", place.repo)
+    own = copied(place, tmp_path / "a")
     with served(own) as (client, service):
-        service_checks: Any = lambda: (_forget(service), checks(client))[1]  # noqa: E731
-        assert service_checks()[0] == 200
+        assert checks(client)[0] == 200
         registered(own.uri, seed=6, alias="champion")
-        status, found = service_checks()
+        forget(service)
+        status, found = checks(client)
         assert status == 503 and found["registry"] == "bad"
         told = [one["told"] for one in client.get("/health/ready").json()["checks"]]
         assert "qos@champion now means version 2, qos/1 answers" in told
@@ -109,22 +108,21 @@ def test_another_champion_or_another_bundle_is_not_ready(place: Place, tmp_path:
         with sqlite3.connect(tmp_path / "a" / "mlflow.db") as database:
             database.execute("UPDATE model_version_tags SET value = 'other' WHERE version = 1")
         database.close()
-        status, found = service_checks()
-        assert status == 503 and found["registry"] == "bad"
+        forget(service)
+        assert checks(client)[1]["registry"] == "bad"
+        told = [one["told"] for one in client.get("/health/ready").json()["checks"]]
+        assert "it has no qos/1 with the bundle in use" in told
 
 
 def test_a_registry_that_is_away_is_a_503_of_its_routes_and_no_reason_to_stop(
     place: Place, tmp_path: Path
 ) -> None:
-    own = place_of(place.world, tmp_path / "b", place.repo)
-    with served(own) as (client, service):
-        (tmp_path / "b" / "mlflow.db").rename(tmp_path / "b" / "away.db")
-        (tmp_path / "b" / "mlflow.db").write_text("no database" * 100)
-        _drop_engines()
+    (tmp_path / "broken.db").write_text("no database" * 100)
+    with served(copied(place, tmp_path / "b")) as (client, service):
+        part_of(service).readiness.registered.uri = f"sqlite:///{tmp_path}/broken.db"
         reply = client.get("/api/models")
         assert reply.status_code == 503 and reply.headers["retry-after"] == "5"
         assert reply.headers["content-type"] == "application/problem+json"
-        _forget(service)
         status, found = checks(client)
         assert (status, found["registry"]) == (200, "unknown")
         content = client.get("/api/model-health").json()
@@ -132,37 +130,40 @@ def test_a_registry_that_is_away_is_a_503_of_its_routes_and_no_reason_to_stop(
         assert content["reasons"][0].startswith("the registry does not answer")
 
 
-def test_a_store_that_is_away_or_stale_is_not_ready(small_world: World, tmp_path: Path) -> None:
-    place = place_of(small_world, tmp_path / "c")
-    with served(place, fresh_s=1e-9) as (client, _):
+def test_a_stale_store_or_one_that_is_away_is_not_ready(place: Place, tmp_path: Path) -> None:
+    own = copied(place, tmp_path / "c", store=True)
+    with served(own) as (client, service):
+        readiness = part_of(service).readiness
+        assert checks(client)[0] == 200
+        readiness.fresh_s = -1.0
+        forget(service)
         status, found = checks(client)
         assert (status, found["freshness"], found["store"]) == (503, "bad", "ok")
-    with served(place) as (client, service):
-        shutil.rmtree(place.repo.parent / ".qos")
-        (place.repo.parent / ".qos").mkdir()
-        service.live.reader.close()
+        (own.repo.parent / ".qos" / "online.db").write_bytes(b"no database" * 10_000)
+        forget(service)
         status, found = checks(client)
         assert status == 503 and found["store"] == "bad"
 
 
 def test_a_model_of_another_catalog_is_not_ready(place: Place, tmp_path: Path) -> None:
-    own = place_of(place.world, tmp_path / "d", place.repo)
+    own = copied(place, tmp_path / "d")
     with served(own) as (client, service):
         service.live.bundle.manifest["catalog_hash"] = "0" * 16
-        _forget(service)
+        forget(service)
         status, found = checks(client)
         assert (status, found["catalog"]) == (503, "bad")
 
 
-def _forget(service: Service) -> None:
+def part_of(service: Service) -> ModelsPart:
+    return next(
+        owner
+        for start in service.started
+        if isinstance(owner := getattr(start, "__self__", None), ModelsPart)
+    )
+
+
+def forget(service: Service) -> None:
     """What was remembered of registry and checks, so that a test need not wait for it to pass."""
-    part = next(start.__self__ for start in service.started if hasattr(start, "__self__"))
-    part.readiness._until = 0.0  # type: ignore[attr-defined]
-    part.readiness.registered._kept.clear()  # type: ignore[attr-defined]
-
-
-def _drop_engines() -> None:
-    """MLflow keeps one engine a database for the whole process."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    SqlAlchemyStore._db_uri_sql_alchemy_engine_map.clear()
+    readiness = part_of(service).readiness
+    readiness._until = 0.0
+    readiness.registered._kept.clear()
