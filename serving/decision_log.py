@@ -87,12 +87,14 @@ class DecisionLog:
 
     def flush(self) -> None:
         """Blocks until all that was appended before is in files."""
-        for log in (self._decisions, *self._outcomes.values()):
+        self._decisions.flush()
+        for log in self._outcomes.values():
             log.flush()
 
     def close(self) -> None:
         """Flushes and ends; what is appended later is lost, and counted."""
-        for log in (self._decisions, *self._outcomes.values()):
+        self._decisions.close()
+        for log in self._outcomes.values():
             log.close()
 
 

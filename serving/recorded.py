@@ -52,7 +52,8 @@ def _rows(decided: "Decided") -> dict[str, Any]:
         kinds = (np.int64, np.uint8, np.float64, np.uint8, np.float64)
         empty = {name: np.empty((0, 0), kind) for name, kind in zip(names, kinds, strict=True)}
         return {"clock_us": None} | empty
-    rows, vectors = decided.rows, assessed.vectors
+    rows = decided.rows
+    vectors: Any = assessed.vectors
     return {
         "clock_us": vectors.clock_us,
         "event_us": vectors.event_us[rows],
