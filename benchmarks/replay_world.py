@@ -55,9 +55,7 @@ def write_features(folder: Path, params: SimulatorParams = SMALL) -> None:
     """Fills `folder`/data/features with every view of a simulated network."""
     data = folder / "data"
     raw = simulator(params).tables
-    write_all(
-        [(data / "admitted" / f"{n}.parquet", split(n, rows)[0]) for n, rows in raw.items()]
-    )
+    write_all([(data / "admitted" / f"{n}.parquet", split(n, rows)[0]) for n, rows in raw.items()])
     for view in STORED:
         names = (view.table, view.clock_table) if isinstance(view, View) else (None, None)
         tables = [None if n is None else data / "admitted" / f"{n}.parquet" for n in names]
@@ -113,8 +111,8 @@ class World:
     def fill(self, until: datetime) -> None:
         """Brings the online store up to a time."""
         begin = min(start for start, _ in self.intervals.values()) - timedelta(seconds=1)
-        with quiet():
-    XX
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            self.store.materialize(begin, until, list(self.intervals))
 
 
 def open_world(folder: Path, profile: str = "embedded") -> World:

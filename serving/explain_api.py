@@ -16,7 +16,7 @@ from serving.outcome import Outcome
 from serving.problems import Problem, problem_responses
 from serving.record import SCORES, DecisionRecord, decided_us_of
 from serving.score import Scorer
-from serving.state import service_of
+from serving.state import Service, service_of
 from serving.vectors import STATUS
 
 MOST_CONTRIBUTIONS = 20
@@ -101,43 +101,43 @@ class Scorers:
         return known
 
 
-router = APIRouter(tags=["decisions"])
+def explain_routes(load: Callable[[str], Bundle]) -> APIRouter:
+    """The route that explains; `load` gives the bundle of a version that is not the live one."""
+    router, scorers = APIRouter(tags=["decisions"]), Scorers(load)
+
+    @router.get(
+        "/api/explain/{decision_id}", summary="Why a decision was as it was",
+        responses=problem_responses(404, 409, 422),
+    )  # fmt: skip
+    async def explain(
+        request: Request,
+        decision_id: Annotated[str, Path(max_length=64, description="as it was answered")],
+    ) -> Explained:
+        """From the log: vectors as they were seen, and the contributions of the model that scored
+        them. 409: that model is not in the registry any more."""
+        service = service_of(request)
+        if decided_us_of(decision_id) is None:
+            raise Problem(404, [("decision_id", "a UUID of version 7 is needed")])
+        return await asyncio.to_thread(_look, service, scorers, decision_id)
+
+    return router
 
 
-@router.get(
-    "/api/explain/{decision_id}", summary="Why a decision was as it was",
-    responses=problem_responses(404, 409, 422),
-)  # fmt: skip
-async def explain(
-    request: Request,
-    decision_id: Annotated[str, Path(max_length=64, description="of the decision, as answered")],
-) -> Explained:
-    """From the log: vectors as they were seen, and the contributions of the model that scored them.
-
-    409: that model is no longer in the registry.
-    """
-    service = service_of(request)
-    live, log = service.live, service.log
-    found: Any = log
-    if decided_us_of(decision_id) is None:
-        raise Problem(404, [("decision_id", "no decision's id: a UUID of version 7 is needed")])
-    record = (await asyncio.to_thread(found.find, [decision_id])).get(decision_id)
+def _look(service: Service, scorers: Scorers, decision_id: str) -> Explained:
+    log: Any = service.log
+    record: DecisionRecord | None = log.find([decision_id]).get(decision_id)
     if record is None:
         raise Problem(404, [("decision_id", "no decision of this id is in the log")])
-    scorers: Scorers = request.app.state.scorers
-    model = None
-    if record.scored:
-        if live.bundle.digest == record.model_digest:
-            model = live.scorer, live.layout.names
-        else:
-            try:
-                model = await asyncio.to_thread(scorers.of, record)
-            except QosError as error:
-                raise Problem(409, [("model", str(error))]) from None
-    told = await asyncio.to_thread(found.outcomes_of, [decision_id])
-    return await asyncio.to_thread(
-        explained, record, model, list(told.get(decision_id, {}).values())
-    )
+    model, live = None, service.live
+    if record.scored and live.bundle.digest == record.model_digest:
+        model = live.scorer, live.layout.names
+    elif record.scored:
+        try:
+            model = scorers.of(record)
+        except QosError as error:
+            raise Problem(409, [("model", str(error))]) from None
+    told = log.outcomes_of([decision_id]).get(decision_id, {})
+    return explained(record, model, list(told.values()))
 
 
 def explained(

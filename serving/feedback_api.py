@@ -111,34 +111,36 @@ class FeedbackReply(BaseModel):
     results: list[OutcomeState]
 
 
-router = APIRouter(tags=["outcomes"])
 _ERRORS = problem_responses(400, 413, 415, 422)
 _MANY = Field(min_length=1, max_length=MOST_AT_ONCE)
 
 
-@router.post("/api/feedback", summary="Whether decisions succeeded", responses=_ERRORS)
-async def feedback(
-    request: Request, outcomes: Annotated[list[HandoverOutcome], _MANY]
-) -> FeedbackReply:
-    """Keeps the first outcome of each decision; every other is answered with why it was not kept."""
-    return await _told(request, outcomes)
+def feedback_routes(told: Told) -> APIRouter:
+    """The routes that take outcomes, counted with `told`."""
+    router = APIRouter(tags=["outcomes"])
+
+    @router.post("/api/feedback", summary="Whether decisions succeeded", responses=_ERRORS)
+    async def feedback(
+        request: Request, outcomes: Annotated[list[HandoverOutcome], _MANY]
+    ) -> FeedbackReply:
+        """Keeps the first outcome of each decision; says of every other why it was not kept."""
+        return await _answer(request, outcomes, told)
+
+    @router.post("/api/qos-feedback", summary="What flows got after decisions", responses=_ERRORS)
+    async def qos_feedback(
+        request: Request, outcomes: Annotated[list[QosOutcome], _MANY]
+    ) -> FeedbackReply:
+        """Keeps the first outcome of each decision; says which thresholds it did not keep."""
+        return await _answer(request, outcomes, told)
+
+    return router
 
 
-@router.post("/api/qos-feedback", summary="What flows got after decisions", responses=_ERRORS)
-async def qos_feedback(
-    request: Request, outcomes: Annotated[list[QosOutcome], _MANY]
-) -> FeedbackReply:
-    """Keeps the first outcome of each decision and says which thresholds it did not keep."""
-    return await _told(request, outcomes)
-
-
-async def _told(
-    request: Request, outcomes: Sequence[HandoverOutcome | QosOutcome]
+async def _answer(
+    request: Request, outcomes: Sequence[HandoverOutcome | QosOutcome], told: Told
 ) -> FeedbackReply:
     log: Any = service_of(request).log
-    counted = getattr(request.app.state, "told", None) or Uncounted()
-    now = time.time_ns() // 1000
-    results = await asyncio.to_thread(tell_all, log, outcomes, now, counted)
+    results = await asyncio.to_thread(tell_all, log, outcomes, time.time_ns() // 1000, told)
     kept = sum(one.status in ("accepted", "late") for one in results)
     return FeedbackReply(accepted=kept, results=results)
 
