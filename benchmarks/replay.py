@@ -25,6 +25,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.replay_world import (
+    NAMES,
     World,
     decide,
     live_of,
@@ -127,7 +128,8 @@ def planted(
     ]
     found["changed_override"] = _found(len(changed), replay_all(changed, world.store, model))
     touched = plant_late_row(world, records)
-    found["late_row"] = _found(0, replay_all(touched, world.store, model))
+    late = replay_all(touched, world.store, model)
+    found["late_row"] = _found(0, late) | {"resting_on_it": len(touched)}
     touched = plant_changed_row(world, records)
     found["changed_row"] = _found(len(touched), replay_all(records, world.store, model))
     return found
@@ -193,8 +195,6 @@ def _resting_on(records: Sequence[DecisionRecord], cell: str, at: int) -> list[D
 
 
 def _place() -> int:
-    from benchmarks.replay_world import NAMES
-
     return NAMES.index(FEATURE)
 
 

@@ -169,15 +169,21 @@ def requests_of(folder: Path, count: int, seed: int, until: datetime) -> list[Pr
     """Requests of UEs and the cells that they hear at a time, a third with observations or overrides,
     some for a UE or a cell that there is none of."""
     chance = random.Random(seed)
-    links = pl.read_parquet(folder / "data" / "features" / "ue_cell_link" / "**" / "*.parquet")
+    cells = _recent(folder, "ue_cell_link", "cell_id", until)
+    flows = dict(_recent(folder, "ue_flow", "five_qi", until))
+    asked = [chance.choice(cells) for _ in range(count)]
+    return [_request(chance, ue, heard, flows.get(ue, [9])) for ue, heard in asked]
+
+
+def _recent(folder: Path, view: str, key: str, until: datetime) -> list[tuple[str, list[Any]]]:
+    """Each UE with the keys that the view had of it within the last 30 s."""
+    rows = pl.read_parquet(folder / "data" / "features" / view / "**" / "*.parquet")
     now = pl.col("event_timestamp").is_between(until - timedelta(seconds=30), until)
-    recent = links.filter(now).sort("event_timestamp")
-    heard = recent.group_by("ue_id", maintain_order=True).agg(pl.col("cell_id").unique().sort())
-    pairs = list(heard.iter_rows())
-    return [_request(chance, *chance.choice(pairs)) for _ in range(count)]
+    found = rows.filter(now).group_by("ue_id").agg(pl.col(key).unique().sort()).sort("ue_id")
+    return list(found.iter_rows())
 
 
-def _request(chance: random.Random, ue: str, cells: list[str]) -> PredictRequest:
+def _request(chance: random.Random, ue: str, cells: list[str], flows: list[int]) -> PredictRequest:
     chosen = chance.sample(cells, min(len(cells), chance.randint(1, 4)))
     if chance.random() < 0.05:
         chosen.append("00101-0000nowhere")
@@ -186,6 +192,7 @@ def _request(chance: random.Random, ue: str, cells: list[str]) -> PredictRequest
         "ue_id": "ue-" + "0" * 20 if chance.random() < 0.05 else ue,
         "candidates": candidates,
         "service_class": chance.choice(["embb", "urllc", "default", None]),
+        "five_qi": chance.choice([*flows, *flows, None]),
         "connected_to": chance.choice([*cells, None]),
     }
     if chance.random() < 0.33:
