@@ -151,7 +151,10 @@ def decide(
     service = Service(settings, live, log=log or Silent())
 
     async def each() -> list[Decided]:
-        return [one for request in requests for one in await decide_all(service, [request])]
+        try:
+            return [one for request in requests for one in await decide_all(service, [request])]
+        finally:
+            await live.close()  # the loop's connections end with it
 
     return asyncio.run(each())
 

@@ -67,7 +67,9 @@ DecisionId = Annotated[
     Field(min_length=1, max_length=64, description="of the decision, as it was answered",
           examples=["0198c0de-0000-7000-8000-000000000001"]),
 ]  # fmt: skip
-Observed = Annotated[AwareDatetime | None, Field(description="when it was true; null: now")]
+Observed = Annotated[
+    AwareDatetime | None, Field(strict=False, description="when it was true; null: now")
+]
 
 
 class HandoverOutcome(_Message):

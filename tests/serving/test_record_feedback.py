@@ -124,8 +124,7 @@ def test_what_was_not_observed_is_never_met(
 def test_a_decision_that_asks_nothing_is_neither_met_nor_not(
     client: httpx.Client, log: DecisionLog
 ) -> None:
-    nothing = {"requested_downlink_mbps": None, "requested_delay_ms": None}
-    one = logged(log, **nothing)
+    one = logged(log, requested_downlink_mbps=None, requested_delay_ms=None)
     (state,) = told(client, "qos-feedback", {"decision_id": one, "downlink_mbps": 1.0})
     assert state["met"] is None
 
