@@ -1,0 +1,205 @@
+"""An append-only log in Parquet: never blocks who appends, and holds whole files only.
+
+A row has an id that sorts by time (UUID of version 7). Files lie in a folder a UTC day (of the id's
+time) and are named by their first and last id, so that an id is found without an index.
+"""
+
+import contextlib
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from serving.record import day_of, decided_us_of
+
+Given = TypeVar("Given")
+Kept = TypeVar("Kept")
+
+_SLICE = 16  # rows that are converted at once: longer work would hold up the request path
+_PAUSE_S = 0.0005
+_TORN_S = 60
+_NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})_[0-9a-f]{8}\.parquet")
+
+
+class ParquetLog(Generic[Given, Kept]):
+    """Rows by id; `append` and `look` are safe from any thread.
+
+    What was appended is in memory until it is in a file: after a crash at most the last `flush_s`
+    seconds are lost, and no file is torn.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kept: Callable[[Given], Kept],
+        to_table: Callable[[Sequence[Kept], int], pa.Table],
+        dropped: Callable[[int], None],
+        flush_s: float = 5.0,
+        rows_a_file: int = 4096,
+        most_waiting: int = 65_536,
+    ) -> None:
+        """kept: turns what is appended into a row; dropped: told how many rows were lost.
+
+        Removes what a crash left half-written in `folder` over a minute ago.
+        """
+        self.folder = folder
+        self._kept, self._to_table, self._dropped = kept, to_table, dropped
+        self._flush_s, self._rows, self._most = flush_s, rows_a_file, most_waiting
+        self._waiting: dict[str, Given] = {}
+        self._writing: dict[str, Given] = {}
+        self._lock, self._one_writer = threading.Lock(), threading.Lock()
+        self._wake, self._ended = threading.Event(), False
+        folder.mkdir(parents=True, exist_ok=True)
+        for torn in folder.glob("*/.*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - torn.stat().st_mtime > _TORN_S:
+                    torn.unlink()
+        self._thread = threading.Thread(target=self._run, name=f"log-{folder.name}", daemon=True)
+        self._thread.start()
+
+    def append(self, row_id: str, given: Given) -> bool:
+        """Keeps it, unless the id waits already; whether it was kept.
+
+        Loses it, and counts that, where too many wait, the log has ended or the id is no such id.
+        """
+        strange = decided_us_of(row_id) is None
+        with self._lock:
+            full = strange or self._ended or len(self._waiting) >= self._most
+            known = row_id in self._waiting or row_id in self._writing
+            if not full and not known:
+                self._waiting[row_id] = given
+            count = len(self._waiting)
+        if full:
+            self._dropped(1)
+        if count >= self._rows:
+            self._wake.set()
+        return not full and not known
+
+    def look(self, row_id: str) -> Given | None:
+        """What was appended under the id and is not in a file yet."""
+        with self._lock:
+            return self._waiting.get(row_id) or self._writing.get(row_id)
+
+    def read(self, row_ids: Sequence[str]) -> pa.Table | None:
+        """As `read_ids` of the log's folder."""
+        return read_ids(self.folder, row_ids)
+
+    def flush(self) -> None:
+        """Blocks until all that was appended before is in files, or counted as lost."""
+        self._write_waiting(paced=False)
+
+    def close(self) -> None:
+        """Flushes and ends; what is appended later is lost, and counted."""
+        with self._lock:
+            self._ended = True
+        self._wake.set()
+        self._thread.join()
+        self._write_waiting(paced=False)
+
+    def _run(self) -> None:
+        while not self._ended:
+            self._wake.wait(self._flush_s)
+            self._wake.clear()
+            self._write_waiting(paced=True)
+
+    def _write_waiting(self, paced: bool) -> None:
+        with self._one_writer:
+            with self._lock:
+                batch, self._waiting = self._waiting, {}
+                self._writing = batch
+            try:
+                for day, ids in _by_day(sorted(batch)).items():
+                    for begin in range(0, len(ids), self._rows):
+                        some = ids[begin : begin + self._rows]
+                        self._write(day, some, batch, paced)
+            finally:
+                with self._lock:
+                    self._writing = {}
+
+    def _write(self, day: str, ids: list[str], batch: dict[str, Given], paced: bool) -> None:
+        """One file of these rows; a full disk loses them."""
+        parts = list(self._tables([batch[one] for one in ids], paced))
+        if not parts:
+            return
+        table = pa.concat_tables(parts)
+        try:
+            write_whole(self.folder / f"day={day}", ids[0], ids[-1], table)
+        except OSError:
+            self._dropped(len(table))
+
+    def _tables(self, given: list[Given], paced: bool) -> Iterator[pa.Table]:
+        now = time.time_ns() // 1000
+        for begin in range(0, len(given), _SLICE):
+            try:
+                kept = [self._kept(one) for one in given[begin : begin + _SLICE]]
+                yield self._to_table(kept, now)
+            except Exception:  # the log must outlive a fault of one row
+                yield from self._one_by_one(given[begin : begin + _SLICE], now)
+            if paced and not self._ended:
+                time.sleep(_PAUSE_S)  # lets the request path run
+
+    def _one_by_one(self, given: list[Given], now: int) -> Iterator[pa.Table]:
+        for one in given:
+            try:
+                table = self._to_table([self._kept(one)], now)
+            except Exception:
+                self._dropped(1)
+            else:
+                yield table
+
+
+def read_ids(folder: Path, row_ids: Sequence[str]) -> pa.Table | None:
+    """The rows of these ids that are in a log's files, None where there are none."""
+    found = []
+    for day, wanted in _by_day(row_ids).items():
+        for path in files_of(folder, day):
+            first, last = _ends(path)
+            here = [one for one in wanted if first <= one <= last]
+            if here:
+                chosen = [("decision_id", "in", here)]
+                found.append(pq.read_table(path, filters=chosen, partitioning=None))
+    return pa.concat_tables(found) if found else None
+
+
+def files_of(folder: Path, day: str | None = None) -> list[Path]:
+    """A log's whole files, of one day or of all, in the order of their first ids."""
+    folders = sorted(folder.glob("day=*")) if day is None else [folder / f"day={day}"]
+    return [p for f in folders for p in sorted(f.glob("*.parquet")) if _NAME.fullmatch(p.name)]
+
+
+def write_whole(folder: Path, first: str, last: str, table: pa.Table) -> Path:
+    """Writes a file that readers see whole or not at all, and that a power cut leaves whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{first}_{last}_{uuid.uuid4().hex[:8]}.parquet"
+    beside = folder / f".{path.name}.part"
+    try:
+        with beside.open("wb") as file:
+            pq.write_table(table.combine_chunks(), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _by_day(row_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The ids by the day that they tell; what is no id is left out."""
+    found: dict[str, list[str]] = {}
+    for one in row_ids:
+        if (us := decided_us_of(one)) is not None:
+            found.setdefault(day_of(us), []).append(one)
+    return found
+
+
+def _ends(path: Path) -> tuple[str, str]:
+    named = _NAME.fullmatch(path.name)
+    assert named is not None  # `files` gives no other
+    return named[1], named[2]
