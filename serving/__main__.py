@@ -1,4 +1,4 @@
-"""`python -m serving`: runs the decision service on a loopback port."""
+"""`python -m serving`: runs the decision service; docs/settings.md has its environment."""
 
 import sys
 from pathlib import Path
@@ -6,32 +6,51 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from rich.console import Console
 
 from schemas.errors import QosError
-from serving.app import create_app
-from serving.state import CoreSettings
-
-LOOPBACK = "127.0.0.1"
+from serving.settings import read_settings
 
 
 def main(
     model: Annotated[
-        str, typer.Option(help="Folder of a bundle, or name@alias or name/version.")
-    ] = "qos@champion",
-    profile: Annotated[str, typer.Option(help="Of the feature store.")] = "embedded",
-    repo: Annotated[
-        Path | None, typer.Option(help="Folder that the store's places start from.")
+        str | None, typer.Option(help="A bundle's folder, name@alias or name/version (ML_MODEL).")
     ] = None,
-    port: Annotated[int, typer.Option(help="0: any free one.")] = 5050,
+    profile: Annotated[
+        str | None, typer.Option(help="Of the feature store: embedded or redis (ML_PROFILE).")
+    ] = None,
+    repo: Annotated[
+        Path | None, typer.Option(help="Folder that the store's places start from (ML_REPO).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of decisions, outcomes and jobs (ML_DATA).")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (ML_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="0: any free one (ML_PORT).")] = None,
 ) -> None:
     """Answers until it is stopped; says in one line why it cannot start."""
+    given = {
+        "model": model, "profile": profile, "repo": repo, "data": data, "host": host, "port": port,
+    }  # fmt: skip
     try:
-        app = create_app(CoreSettings(model=model, profile=profile, repo=repo))
+        settings = read_settings(**{name: one for name, one in given.items() if one is not None})
+        with Console(stderr=True).status("loading the model and opening the store"):
+            from serving.service import service_app
+
+            app = service_app(settings)
     except QosError as error:
         sys.exit(str(error))
+    version = app.state.service.live.version
+    print(
+        f"model {version}, store {settings.profile}\n"
+        f"POST http://{settings.host}:{settings.port}/api/predict-with-qos; also /docs, /health/ready "
+        "and /metrics; Ctrl-C ends",
+        file=sys.stderr,
+    )
     uvicorn.run(
-        app, host=LOOPBACK, port=port, http="httptools", loop="uvloop", access_log=False,
-        log_level="warning", timeout_graceful_shutdown=10,
+        app, host=settings.host, port=settings.port, http="httptools", loop="uvloop",
+        access_log=False, log_config=None, proxy_headers=False, server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_s)),
     )  # fmt: skip
 
 

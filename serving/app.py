@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.params import Depends
 from pydantic import BaseModel
 
+from nef.server.docs_page import local_docs
 from serving import decision_api
 from serving.live import load_live
 from serving.problems import ProblemReply, install
 from serving.state import Service, Settings
+from serving.tracing import OWN_TRACES_ONLY
 
 TITLE = "Decision service of the 5G QoS feature platform"
 _REF = "#/components/schemas/{model}"
@@ -22,10 +25,12 @@ def create_app(
     settings: Settings,
     parts: Callable[[Service], None] | None = None,
     routers: Sequence[APIRouter] = (),
+    decides: Sequence[Depends] = (),
 ) -> FastAPI:
     """The application; its model is loaded here, so a fault in it is seen before a port is bound.
 
-    parts: puts the other parts (metrics, log, breakers, gate) into the service; routers: theirs.
+    parts: puts the other parts (metrics, log, breakers, gate) into the service; routers: theirs;
+    decides: what the routes that decide depend on.
     Raises `QosError` as `load_live`.
     """
     service = Service(settings, load_live(settings))
@@ -49,11 +54,16 @@ def create_app(
             await service.live.close()
             gc.unfreeze()
 
-    app = FastAPI(title=TITLE, version="1", lifespan=lifespan)
+    app = FastAPI(
+        title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
+        telemetry=OWN_TRACES_ONLY,
+    )  # fmt: skip
     app.state.service = service
     install(app)
-    for router in (decision_api.router, *routers):
+    app.include_router(decision_api.router, dependencies=list(decides))
+    for router in routers:
         app.include_router(router)
+    local_docs(app)
     _document(app)
     return app
 

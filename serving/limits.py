@@ -33,7 +33,8 @@ def bounds_of(settings: ServingSettings) -> Bounds:
     samples = ("/api/train", "/api/train-async", "/api/feedback", "/api/qos-feedback")
     return Bounds(
         body_bytes=settings.max_body_bytes,
-        longer={path: settings.max_samples_bytes for path in samples},
+        longer={path: settings.max_samples_bytes for path in samples}
+        | {"/api/predict/batch": 16 * settings.max_body_bytes},
         media={"/v2/models": frozenset(("application/octet-stream",))},
         held_bytes=4 * max(settings.max_samples_bytes, settings.max_body_bytes),
         body_s=settings.body_s,

@@ -30,18 +30,18 @@ T = TypeVar("T", Counter, Gauge, Histogram)
 STATUSES = ("decided", "fallback", "refused", "failed")
 STAGES = ("parse", "read", "vectors", "score", "decide", "explain", "reply")
 SERVICES = tuple(SERVICE_CLASSES)
+SUPPRESSIONS = ("too_soon", "returning", "too_many")
 REASONS = (
     "best_cell", "serving_cell_is_best", "serving_cell_meets_request", "low_confidence",
     "qos_compliance_failed", "out_of_domain", "no_candidates", "unknown_ue", "stale_features",
     "missing_features", "unknown_features", "unreadable_features", "store_away", "model_failed",
-    "no_model", "too_late", "min_interval", "ping_pong", "rate_limit", "ml_service_unavailable",
+    "no_model", "too_late", *SUPPRESSIONS, "ml_service_unavailable",
     "ml_invalid_response", "local_ml_error", "coverage_loss",
 )  # fmt: skip
 QUANTITIES = ("downlink_mbps", "delay_ms", "loss_ratio", "jitter_ms", "reliability")
 MET = ("ok", "failed", "unknown")
-FEEDBACK = ("accepted", "duplicate", "unknown", "late", "refused")
-FEATURE_STATUSES = ("present", "overridden", "not_found", "null", "outside_max_age", "unavailable")
-SUPPRESSIONS = ("min_interval", "ping_pong", "rate_limit")
+FEEDBACK = ("accepted", "duplicate", "unknown", "late", "refused", "lost")
+FEATURE_STATUSES = ("present", "not_found", "outside_max_age")
 LOST = ("decision", "outcome", "record", "score", "log", "job")
 BREAKERS = ("store", "nef", "registry")
 ROUTE_GROUPS = (

@@ -104,7 +104,9 @@ async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> li
         decided.append(made)
         metrics.gated(made.choice.reason)
         if made.choice.verdict == "fallback_a3":
-            metrics.fell_back(made.choice.reason)
+            metrics.fell_back(made.choice.reason, one.asked.service)
+        elif made.choice.cell is not None:
+            metrics.picked(made.choice.cell, made.choice.confidence or 0.0)
         service.log.append(made)
     return decided
 

@@ -68,8 +68,12 @@ class Metrics(Protocol):
         """A stage (read, vectors, score, decide) took so long."""
         ...
 
-    def fell_back(self, reason: str) -> None:
-        """A decision was left to event A3."""
+    def fell_back(self, reason: str, service: str | None = None) -> None:
+        """A decision for a request of this class was left to event A3."""
+        ...
+
+    def picked(self, cell: str, confidence: float) -> None:
+        """A cell was chosen, with this confidence (0..1)."""
         ...
 
     def gated(self, reason: str) -> None:
@@ -118,7 +122,10 @@ class Silent:
     def staged(self, stage: str, seconds: float) -> None:
         """Nothing."""
 
-    def fell_back(self, reason: str) -> None:
+    def fell_back(self, reason: str, service: str | None = None) -> None:
+        """Nothing."""
+
+    def picked(self, cell: str, confidence: float) -> None:
         """Nothing."""
 
     def gated(self, reason: str) -> None:

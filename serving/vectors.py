@@ -24,6 +24,7 @@ from stores.answer import NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
 
 OVERRIDDEN, ADDED, SUBSTITUTED, OF_SERVING_CELL, COMPUTED = 10, 11, 12, 13, 14
 STATUS = {
@@ -88,13 +89,16 @@ class Question:
 class Vectors:
     """matrix: float64, rows x features, NaN = unknown; status: a code of `STATUS` each; age_s: rows x
     views, seconds from the newest event to the store's clock, NaN: never written; view_status: as read;
-    starts: the first row of each question, then the count of rows."""
+    starts: the first row of each question, then the count of rows; event_us: rows x views, of the row
+    that was read, 0: none; clock_us: the store's clock. Both are microseconds since 1970."""
 
     matrix: Floats
     status: Codes
     age_s: Floats
     view_status: Codes
     starts: tuple[int, ...]
+    event_us: Ints
+    clock_us: int
 
 
 class Layout:
@@ -181,7 +185,10 @@ class Layout:
         for one, start, stop in zip(questions, starts, starts[1:], strict=False):
             self._override(one.request.features or {}, matrix[start:stop], status[start:stop])
         first = self._first_of_view
-        return Vectors(matrix, status, answer.age_s[:, first], told[:, first], tuple(starts))
+        return Vectors(
+            matrix, status, answer.age_s[:, first], told[:, first], tuple(starts),
+            answer.event_us[:, first], answer.clock_us,
+        )  # fmt: skip
 
     def _fill(self, one: Question, matrix: Floats, status: Codes) -> None:
         strongest = self._strongest(one)
