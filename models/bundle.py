@@ -109,7 +109,13 @@ def from_files(files: dict[str, bytes], where: str = "bundle") -> Bundle:
             raise BundleError(f"{where}/{name}: missing, though the manifest names it")
         if (found := _sha256(files[name])) != expected:
             raise BundleError.changed(where, name, expected, found)
-    tasks = {task: _task(files, manifest, task) for task in manifest["tasks"]}
+    try:
+        tasks = {task: _task(files, manifest, task) for task in manifest["tasks"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{where}: not as this version writes it ({type(error).__name__}: {error}); `make run` "
+            "trains a bundle that it reads"
+        ) from None
     return Bundle(manifest, tasks)
 
 

@@ -24,6 +24,7 @@ from serving.settings import ServingSettings, unknown_variables
 from serving.state import Service
 from serving.swap_api import swap_routes
 from serving.tracing import tracing_of
+from stores.counting import count_in_memory
 
 log = logging.getLogger("serving")
 _SEEN: dict[str, Observation] = {"ok": "met", "failed": "missed"}
@@ -68,6 +69,7 @@ class Outcomes:
 
 def service_app(settings: ServingSettings) -> FastAPI:
     """The application of `python -m serving`. Raises `QosError` where it cannot start."""
+    count_in_memory()
     metrics = Metrics()
     outcomes = Outcomes(metrics)
     breakers = breakers_of(settings, metrics)

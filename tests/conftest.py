@@ -1,12 +1,10 @@
 """A small simulated network, taken through the pipeline's own stages once for all tests."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import prometheus_client
 import pytest
 from hypothesis import settings
 
@@ -18,19 +16,9 @@ from pipelines.admit import split
 from pipelines.aggregate import aggregate
 from pipelines.sources.simulator import simulator
 from pipelines.stage import write_all
+from stores.counting import count_in_memory
 
-
-def _count_in_memory() -> None:
-    """Feast, once asked for features, makes its process count in files that others share: not here."""
-    assert prometheus_client.values.ValueClass is prometheus_client.values.MutexValue
-    import feast.metrics
-
-    assert feast.metrics
-    for variable in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR"):
-        os.environ.pop(variable, None)
-
-
-_count_in_memory()
+count_in_memory()
 settings.register_profile("tests", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("tests")
 

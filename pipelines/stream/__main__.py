@@ -25,6 +25,7 @@ from pipelines.stream.metrics import Metrics
 from pipelines.stream.outage import Patience
 from pipelines.stream.outputs import FEATURES, QUARANTINE, STATE, OnlineRows, prepare
 from schemas.errors import QosError
+from stores.counting import count_in_memory
 from stores.errors import StoreError
 from stores.source import append_rows
 
@@ -71,6 +72,7 @@ def consume(
     store = open_store(profile, repo)
     apply(store)
     prepare(features)
+    count_in_memory()
     metrics = Metrics()
     if metrics_port:
         start_http_server(metrics_port, addr=host, registry=metrics.registry)
