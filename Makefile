@@ -6,9 +6,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-feature-server bench-fuzz bench-materialize bench-online bench-pipeline bench-pit \
-  bench-plausibility bench-policies bench-simulator bench-stream capture catalog check cleanup conformance feature-server help lint nef online \
-  parity plan redis reproduce run setup stock stream test ui
+.PHONY: bench-decision bench-feature-server bench-fuzz bench-materialize bench-online bench-pipeline bench- \
+  pit bench-plausibility bench-policies bench-replay bench-simulator bench-stream capture catalog \
+  check cleanup conformance feature-server help lint nef nef-postgres online parity plan redis \
+  reproduce run serve setup stock stream test ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -45,7 +46,10 @@ nef: setup ## a simulated network's exposure function (3GPP TS 29.122) on loopba
 	@python -m nef.server
 
 nef-postgres: setup ## the NEF's tests on a PostgreSQL of their own (Debian's `postgresql` must be there)
-	@uv pip install --quiet 'psycopg[binary]>=3.2' && python -m tests.nef.try_postgres
+	@$(BIN)/uv pip install --quiet 'psycopg[binary]>=3.2' && python -m tests.nef.try_postgres
+
+serve: setup ## the decision service on loopback, with the model that `make run` registered; PROFILE= MODEL=
+	@python -m serving --profile $(PROFILE) $(if $(MODEL),--model $(MODEL))
 
 stream: setup ## rows of a Redis stream to features, online and offline
 	@python -m pipelines.stream
@@ -98,8 +102,18 @@ bench-plausibility: setup ## the simulated network's distributions beside the re
 bench-stream: setup ## event to readable feature at 5,000 events/s, with 20 kills
 	@python -m benchmarks.stream --seconds 600 --kills 20
 
-bench-fuzz: setup ## 100,000 payloads at the collector
+bench-policies: setup ## handover policies on equal seeds: strongest cell, A3, tuned A3, the learned selector
+	@python -m benchmarks.policies
+
+bench-fuzz: setup ## 100,000 payloads at the collector, and as many at the NEF server
 	@python -m benchmarks.fuzz_collector
+	@python -m benchmarks.fuzz_nef
+
+bench-decision: setup ## decisions a second and their latency, beside `feast serve`
+	@python -m benchmarks.decision
+
+bench-replay: setup ## 1,000 decisions rebuilt from history and the registered model
+	@python -m benchmarks.replay
 
 conformance: stock ## our stores and Feast's against 39 cases; writes docs/conformance.md
 	@python -m tests.stores.conformance
@@ -110,9 +124,10 @@ parity: setup ## 10,000 probes: oracle = offline = online = batch
 stock: setup # Feast's own duckdb store, to be compared with
 	@$(BIN)/uv sync --quiet --frozen --inexact --group dev --group stock
 
-catalog: setup ## write the feature catalog and docs/features.md anew
+catalog: setup ## write the feature catalog, docs/features.md and docs/settings.md anew
 	python -m feature_repo.catalog
 	python -m feature_repo.docs
+	python -m serving.settings_page
 
 ui: setup ## Feast's own browser of the definitions
 	cd feature_repo && feast ui --host 127.0.0.1
