@@ -29,10 +29,10 @@ from nef.simulator.params import SimulatorParams
 from schemas.errors import QosError
 from schemas.service_class import SERVICE_CLASSES
 
-LEARN_FROM, TUNE_FROM, ECE_FROM, TEST_FROM = 1000, 2000, 3000, 4000
-HYSTERESIS_DB = (0.5, 1.0, 2.0, 3.0)
+LEARN_FROM, TUNE_FROM, ECE_FROM, TEST_FROM = 1000, 2000, 3000, 5000
+HYSTERESIS_DB = (0.0, 0.5, 1.0, 2.0, 3.0)
 TIME_TO_TRIGGER_S = (0, 1)
-MARGINS = ((0.02, 0.1), (0.02, 0.2), (0.04, 0.1))  # margin, and that for a return
+MARGINS = ((0.01, 0.1), (0.02, 0.1), (0.04, 0.1), (0.08, 0.2))  # margin, and that for a return
 USUAL_A3 = (SimulatorParams.hysteresis_db, SimulatorParams.time_to_trigger_s)
 SELECTOR, GATED, TUNED = "selector", "selector_gated", "tuned_a3"
 CLASSES = (*SERVICE_CLASSES, "all")

@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 
 SMOOTHING = 0.3  # of the newest second, in the means of lately
 EXPLORE_SHARE = 0.15  # of the UEs that are free to, each second
-HORIZON_S = 4  # seconds after a decision over which the request has to be met
+HORIZON_S = closed_loop.WINDOW_S  # seconds after a decision over which the request has to be met
 AMONG = 4  # candidates that are explored
 RETURN_S = closed_loop.PING_PONG_S
 LOST_DB = -5.0  # SINR below which a UE leaves its cell without regard to swinging
