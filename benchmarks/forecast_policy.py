@@ -22,7 +22,7 @@ class Reports:
     seed: int
     rows: list[Floats] = field(default_factory=list)
     places: list[tuple[Ints, Ints, Ints]] = field(default_factory=list)
-    measured_dbm: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    measured_dbm: list[Floats] = field(default_factory=list)
 
     def learned(self, horizon_s: int) -> tuple[Floats, Floats]:
         """Features and change in dB of each pair with a whole horizon after it."""
