@@ -8,7 +8,7 @@ of requests that were met (throughput, delay and loss over ten seconds, see `clo
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,10 +34,11 @@ from schemas.service_class import SERVICE_CLASSES
 LEARN_FROM, TUNE_FROM, ECE_FROM, TEST_FROM = 1000, 2000, 3000, 6000
 HYSTERESIS_DB = (0.0, 0.5, 1.0, 2.0, 3.0)
 TIME_TO_TRIGGER_S = (0, 1)
-EXPECTED_DB = (1.0, 2.0, 3.0)  # hysteresis on the forecast RSRP
-# Margin, that for a return, and by how much event A3's target may lie below: alone, as a veto, both.
+EXPECTED_DB = (1.5, 2.0, 3.0)  # hysteresis on the forecast RSRP
 NEVER = 2.0
-MARGINS = ((NEVER, NEVER, 0.1), (0.04, 0.1, 0.1), (0.08, 0.2, 0.1), (0.08, 0.2, 0.03))
+# Margin, that for a return, and by how much event A3's target may lie below the serving cell.
+MARGINS = ((NEVER, NEVER, 0.1), (NEVER, NEVER, 0.2), (0.15, 0.3, 0.2), (0.08, 0.2, 0.1))
+GATED_MARGINS = (0.02, 0.1)
 USUAL_A3 = (SimulatorParams.hysteresis_db, SimulatorParams.time_to_trigger_s)
 FORECAST, SELECTOR, GATED, TUNED = "forecast_a3", "selector", "selector_gated", "tuned_a3"
 CLASSES = (*SERVICE_CLASSES, "all")
@@ -119,7 +120,9 @@ def measure(size: Size, progress: Progress) -> dict[str, Any]:
         TUNED: closed_loop.a3(*best),
         FORECAST: forecasting(forecast, expected_db),
         SELECTOR: selecting(selector, chosen, reasons[SELECTOR], forecast),
-        GATED: selecting(selector, replace(chosen, confident=True), reasons[GATED]),
+        GATED: selecting(
+            selector, Rules(*GATED_MARGINS, fallback=best, confident=True), reasons[GATED]
+        ),
     }
     tests = range(TEST_FROM, TEST_FROM + size.seeds)
     outcomes = compared(policies, tests, size, progress, "compare")

@@ -63,7 +63,7 @@ class History:
 class Settings:
     """How the trees grow. horizon_s: seconds over whose mean RSRP is forecast."""
 
-    horizon_s: int = 3
+    horizon_s: int = 5
     rounds: int = 200
     learning_rate: float = 0.08
     leaves: int = 31

@@ -51,7 +51,7 @@ def test_it_learns_and_the_same_rows_give_the_same_bytes() -> None:
     left = change - forecast.change_db(matrix)
     assert left.var() < 0.1 * change.var()
     assert learned()[2].trees == forecast.trees
-    assert forecast.fitted == {"rows": 4000, "horizon_s": 3, "seed": 1}
+    assert forecast.fitted == {"rows": 4000, "horizon_s": 5, "seed": 1}
     assert forecast.change_db(matrix[:0]).shape == (0,)
 
 
