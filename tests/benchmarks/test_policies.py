@@ -228,3 +228,18 @@ def test_reports_are_written_down_without_a_change_of_what_happens() -> None:
     base = closed_loop.a3(1.0, 0)
     watched = closed_loop.run(reporting(base, Reports(1)), TINY.params(7), TINY.seconds)
     assert watched == closed_loop.run(base, TINY.params(7), TINY.seconds)
+
+
+class Amplified(Same):
+    """Expects each level to rise by half its height above -140 dBm."""
+
+    def change_db(self, matrix: Any) -> Any:
+        return 0.5 * (matrix[:, 0] + 140.0)
+
+
+def test_amplified_levels_with_an_amplified_hysteresis_are_event_a3() -> None:
+    rule = closed_loop.run(closed_loop.a3(2.0, 0), TINY.params(7), TINY.seconds)
+    louder = forecasting(Amplified(0.0), 3.0)  # type: ignore[arg-type]
+    assert closed_loop.run(louder, TINY.params(7), TINY.seconds) == rule
+    other = forecasting(Amplified(0.0), 2.0)  # type: ignore[arg-type]
+    assert closed_loop.run(other, TINY.params(7), TINY.seconds) != rule
