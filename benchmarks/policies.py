@@ -1,4 +1,4 @@
-"""Handover policies on the same seeds: strongest cell, event A3, tuned event A3, the learned selector.
+"""Handover policies on the same seeds: strongest cell, event A3, tuned event A3, the learned ones.
 
     python -m benchmarks.policies
 
@@ -8,20 +8,22 @@ of requests that were met (throughput, delay and loss over ten seconds, see `clo
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib
 import numpy as np
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.forecast_policy import Reports, forecasting, reporting
 from benchmarks.results_file import RESULTS, write_result
-from benchmarks.selector_policy import Log, Rules, exploring, learn, selecting
-from models.selector import Selector, Settings, calibration_error
+from benchmarks.selector_policy import Learned, Log, Rules, exploring, learn, selecting
+from models.selector import Settings, calibration_error
 from nef.simulator import closed_loop
 from nef.simulator.city import city_params
 from nef.simulator.closed_loop import Outcome, PolicyMaker
@@ -29,12 +31,16 @@ from nef.simulator.params import SimulatorParams
 from schemas.errors import QosError
 from schemas.service_class import SERVICE_CLASSES
 
-LEARN_FROM, TUNE_FROM, ECE_FROM, TEST_FROM = 1000, 2000, 3000, 4000
-HYSTERESIS_DB = (0.5, 1.0, 2.0, 3.0)
+LEARN_FROM, TUNE_FROM, ECE_FROM, TEST_FROM = 1000, 2000, 3000, 6000
+HYSTERESIS_DB = (0.0, 0.5, 1.0, 2.0, 3.0)
 TIME_TO_TRIGGER_S = (0, 1)
-MARGINS = ((0.02, 0.1), (0.02, 0.2), (0.04, 0.1))  # margin, and that for a return
+EXPECTED_DB = (1.5, 2.0, 3.0)  # hysteresis on the forecast RSRP
+NEVER = 2.0
+# Margin, that for a return, and by how much event A3's target may lie below the serving cell.
+MARGINS = ((NEVER, NEVER, 0.1), (NEVER, NEVER, 0.2), (0.15, 0.3, 0.2), (0.08, 0.2, 0.1))
+GATED_MARGINS = (0.02, 0.1)
 USUAL_A3 = (SimulatorParams.hysteresis_db, SimulatorParams.time_to_trigger_s)
-SELECTOR, GATED, TUNED = "selector", "selector_gated", "tuned_a3"
+FORECAST, SELECTOR, GATED, TUNED = "forecast_a3", "selector", "selector_gated", "tuned_a3"
 CLASSES = (*SERVICE_CLASSES, "all")
 RESOLUTION = 120
 
@@ -45,9 +51,9 @@ class Size:
 
     ues: int = 60
     sites: int = 7
-    seconds: int = 120
-    learn: int = 12
-    tune: int = 2
+    seconds: int = 240
+    learn: int = 24
+    tune: int = 12
     seeds: int = 20
 
     def params(self, seed: int) -> SimulatorParams:
@@ -70,6 +76,7 @@ def main(
         found = measure(size, progress)
     show(found)
     print(verdict(found["difference"]))
+    print(verdict(found["difference_forecast"], "A3 on the forecast RSRP"))
     print(write_result("policies", found, out))
     print(plot(found, out / "policies.png"))
 
@@ -90,34 +97,56 @@ def measure(size: Size, progress: Progress) -> dict[str, Any]:
     best = dict(zip(rules, grid, strict=True))[name]
     task = progress.add_task("learn the selector", total=size.learn)
     bases = [closed_loop.a3(*best), closed_loop.a3(*USUAL_A3)]
-    selector, *_ = learn(
+    learned = learn(
         bases, range(LEARN_FROM, LEARN_FROM + size.learn), size.params, size.seconds, Settings(),
         lambda: progress.advance(task),
     )  # fmt: skip
-    options = {f"{m} {back}": Rules(m, back, fallback=best) for m, back in MARGINS}
-    makers = {name: selecting(selector, one) for name, one in options.items()}
+    selector, forecast, swings = learned.selector, learned.forecast, swings_of(tried[name])
+    ahead = {f"{db} dB": forecasting(forecast, db) for db in EXPECTED_DB}
+    tried_ahead = compared(ahead, tuning, size, progress, "tune the forecast's A3")
+    expected_db = dict(zip(ahead, EXPECTED_DB, strict=True))[best_of(tried_ahead, swings)]
+    options = {
+        f"{m} {back} {worse}": Rules(m, back, worse, best, expected_db)
+        for m, back, worse in MARGINS
+    }
+    makers = {name: selecting(selector, one, None, forecast) for name, one in options.items()}
     tried_too = compared(makers, tuning, size, progress, "tune the margins")
-    chosen = options[best_of(tried_too, swings_of(tried[name]))]
+    chosen = options[best_of(tried_too, swings)]
+    summaries: list[Any] = [closed_loop.summary(x) for x in (tried, tried_ahead, tried_too)]
     reasons: dict[str, Counter[str]] = {SELECTOR: Counter(), GATED: Counter()}
     policies = {
         "strongest": closed_loop.strongest,
         "a3": closed_loop.a3(*USUAL_A3),
         TUNED: closed_loop.a3(*best),
-        SELECTOR: selecting(selector, chosen, reasons[SELECTOR]),
-        GATED: selecting(selector, replace(chosen, confident=True), reasons[GATED]),
+        FORECAST: forecasting(forecast, expected_db),
+        SELECTOR: selecting(selector, chosen, reasons[SELECTOR], forecast),
+        GATED: selecting(
+            selector, Rules(*GATED_MARGINS, fallback=best, confident=True), reasons[GATED]
+        ),
     }
     tests = range(TEST_FROM, TEST_FROM + size.seeds)
     outcomes = compared(policies, tests, size, progress, "compare")
     return {
         **closed_loop.summary(outcomes),
         "difference": closed_loop.difference(outcomes, SELECTOR, TUNED),
+        "difference_forecast": closed_loop.difference(outcomes, FORECAST, TUNED),
         "difference_gated": closed_loop.difference(outcomes, GATED, TUNED),
         "tuned": {
             "a3_hysteresis_db": best[0], "a3_time_to_trigger_s": best[1],
             "selector_margin": chosen.margin, "selector_return_margin": chosen.return_margin,
+            "selector_worse": chosen.worse, "forecast_hysteresis_db": expected_db,
+        },
+        "tuning": {
+            name: {
+                "qos_satisfaction": told[name]["all"]["qos_satisfaction"],
+                "ping_pong_rate": told[name]["ping_pong_rate"],
+            }
+            for told in summaries
+            for name in told
         },
         "selector_fitted": selector.fitted,
-        "calibration": calibration(selector, size, bases[0]),
+        "forecast_fitted": forecast.fitted,
+        "calibration": unseen(learned, size, bases[0]),
         "reasons": {name: dict(sorted(one.items())) for name, one in reasons.items()},
         "city": {"ues": size.ues, "cells": 3 * size.sites, "seconds": size.seconds},
     }  # fmt: skip
@@ -159,31 +188,38 @@ def swings_of(outcomes: Sequence[Outcome]) -> float:
     return float(np.mean([one.ping_pong_rate for one in outcomes]))
 
 
-def calibration(selector: Selector, size: Size, base: PolicyMaker) -> dict[str, float]:
-    """Expected calibration error and share met of an exploring run with a seed of its own."""
-    log = Log()
-    closed_loop.run(exploring(base, log, ECE_FROM), size.params(ECE_FROM), size.seconds)
+def unseen(learned: Learned, size: Size, base: PolicyMaker) -> dict[str, float]:
+    """Of an exploring run with a seed of its own: expected calibration error and share met; variance
+    of the change of RSRP, and what the forecast leaves of it, in dB squared.
+    """
+    log, reports = Log(), Reports(ECE_FROM)
+    maker = exploring(reporting(base, reports), log, ECE_FROM)
+    closed_loop.run(maker, size.params(ECE_FROM), size.seconds)
     matrix, met = log.learned()
-    likely = selector.probability(matrix)
+    likely = learned.selector.probability(matrix)
+    rows, change = reports.learned(int(learned.forecast.fitted["horizon_s"]))
+    left = change - learned.forecast.change_db(rows)
     return {
         "expected_calibration_error": round(calibration_error(likely, met), 5),
         "mean_probability": round(float(likely.mean()), 5),
         "met": round(float(met.mean()), 5),
         "rows": len(met),
+        "change_db2": round(float(np.mean(change**2)), 4),
+        "forecast_left_db2": round(float(np.mean(left**2)), 4),
     }
 
 
-def verdict(difference: Mapping[str, Mapping[str, float]]) -> str:
-    """One sentence: whether the selector beats tuned A3 on requests met without more ping-pong."""
+def verdict(difference: Mapping[str, Mapping[str, float]], name: str = "The selector") -> str:
+    """One sentence: whether a policy beats tuned A3 on requests met without more ping-pong."""
     more, swings = difference["qos_satisfaction"], difference["ping_pong_rate"]
     told = f"{more['mean']:+.4f} [{more['low']:+.4f}, {more['high']:+.4f}] of the requests met"
     swung = f"ping-pong {swings['mean']:+.4f} [{swings['low']:+.4f}, {swings['high']:+.4f}]"
     if more["low"] > 0.0:
-        sentence = "The selector meets more requests than tuned A3"
+        sentence = f"{name} meets more requests than tuned A3"
     elif more["high"] < 0.0:
-        sentence = "The selector meets FEWER requests than tuned A3"
+        sentence = f"{name} meets FEWER requests than tuned A3"
     else:
-        sentence = "The selector and tuned A3 cannot be told apart by the requests met"
+        sentence = f"{name} and tuned A3 cannot be told apart by the requests met"
     swinging = "with more ping-pong" if swings["mean"] > 0.0 else "without more ping-pong"
     return f"{sentence}, {swinging}: {told}, {swung}"
 
@@ -195,18 +231,17 @@ def policies_in(found: Mapping[str, Any]) -> list[str]:
 
 def show(found: Mapping[str, Any], console: Console | None = None) -> None:
     """Prints the comparison as a table."""
-    table = Table(title="Requests met, by service class (95 % interval over seeds)")
-    table.add_column("policy")
-    for name in CLASSES:
-        table.add_column(name, justify="right")
-    for title in ("handovers/min", "ping-pong", "outage"):
-        table.add_column(title, justify="right")
+    table = Table(
+        title="Requests met, by service class", collapse_padding=True, pad_edge=False, box=SIMPLE
+    )  # fmt: skip
+    table.add_column("policy", no_wrap=True)
+    titles = (*CLASSES, "HO/min", "p-pong", "outage")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
     for name in policies_in(found):
         one = found[name]
         cells = [
-            f"{part['qos_satisfaction']:.3f} [{part['low']:.3f}, {part['high']:.3f}]"
-            if (part := one.get(kind))
-            else "-"
+            f"{part['qos_satisfaction']:.3f}" if (part := one.get(kind)) else "-"
             for kind in CLASSES
         ]
         rates = [f"{one[rate]:.3f}" for rate in closed_loop.RATES]

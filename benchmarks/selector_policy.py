@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from models import gate
+from benchmarks.forecast_policy import Reports, forecasting, reporting
+from models import gate, rsrp_forecast
+from models.rsrp_forecast import Forecast
 from models.selector import Pairs, Selector, Settings, features, fit
 from nef.simulator import closed_loop
 from nef.simulator.closed_loop import NOBODY, STAY, Choices, PolicyMaker
@@ -25,7 +27,7 @@ Bools = npt.NDArray[np.bool_]
 
 SMOOTHING = 0.3  # of the newest second, in the means of lately
 EXPLORE_SHARE = 0.15  # of the UEs that are free to, each second
-HORIZON_S = 4  # seconds after a decision over which the request has to be met
+HORIZON_S = closed_loop.WINDOW_S  # seconds after a decision over which the request has to be met
 AMONG = 4  # candidates that are explored
 RETURN_S = closed_loop.PING_PONG_S
 LOST_DB = -5.0  # SINR below which a UE leaves its cell without regard to swinging
@@ -170,6 +172,14 @@ def exploring(base: PolicyMaker, log: Log, seed: int) -> PolicyMaker:
     return maker
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What exploring runs teach: how probably a request is met in a cell, and how its RSRP goes on."""
+
+    selector: Selector
+    forecast: Forecast
+
+
 def learn(
     bases: Sequence[PolicyMaker],
     seeds: Sequence[int],
@@ -177,19 +187,30 @@ def learn(
     seconds: int,
     settings: Settings,
     runs: Callable[[], None] = lambda: None,
-) -> tuple[Selector, Floats, Ints, Ints]:
-    """A selector from exploring runs, the bases in turn; and its rows: features, label, run."""
-    rows, labels, run = [], [], []
+) -> Learned:
+    """Both from the same exploring runs, the bases in turn."""
+    rows, labels, run, matrices, changes = [], [], [], [], []
+    wanted = rsrp_forecast.Settings()
     for number, seed in enumerate(seeds):
-        log = Log()
-        closed_loop.run(exploring(bases[number % len(bases)], log, seed), params_of(seed), seconds)
+        log, reports = Log(), Reports(seed)
+        base = reporting(bases[number % len(bases)], reports)
+        closed_loop.run(exploring(base, log, seed), params_of(seed), seconds)
         matrix, met = log.learned()
         rows.append(matrix)
         labels.append(met)
         run.append(np.full(met.size, seed))
+        seen, change = reports.learned(wanted.horizon_s)
+        matrices.append(seen)
+        changes.append(change)
         runs()
-    matrix, met, origin = np.concatenate(rows), np.concatenate(labels), np.concatenate(run)
-    return fit(matrix, met, origin, settings, seed=int(seeds[0])), matrix, met, origin
+    selector = fit(
+        np.concatenate(rows), np.concatenate(labels), np.concatenate(run), settings,
+        seed=int(seeds[0]),
+    )  # fmt: skip
+    forecast = rsrp_forecast.fit(
+        np.concatenate(matrices), np.concatenate(changes), wanted, seed=int(seeds[0])
+    )
+    return Learned(selector, forecast)
 
 
 @dataclass(frozen=True)
@@ -198,27 +219,38 @@ class Rules:
     above the serving one's for the selector to want it; return_margin: the same for a cell left no more
     than RETURN_S ago; worse: by how much event A3's target may lie below the serving cell. fallback:
     hysteresis in dB and time to trigger in s of the A3 rule that decides where the selector wants
-    nothing or is refused. confident: whether `models.gate` has to let it pass.
+    nothing or is refused; with a forecast, expected_db is its hysteresis instead. confident:
+    whether `models.gate` has to let it pass.
     """
 
     margin: float = 0.02
     return_margin: float = 0.1
     worse: float = 0.0
     fallback: tuple[float, int] = (1.0, 0)
+    expected_db: float = 2.0
     confident: bool = False
     steady: gate.GateParams = gate.DEFAULTS
 
 
-def selecting(selector: Selector, rules: Rules, reasons: Counter[str] | None = None) -> PolicyMaker:
+def selecting(
+    selector: Selector,
+    rules: Rules,
+    reasons: Counter[str] | None = None,
+    forecast: Forecast | None = None,
+) -> PolicyMaker:
     """To the cell where the request is most probably met, by a margin; else by event A3, unless that
     promises less, or to swing back, and the UE is not about to lose its cell.
 
-    reasons: counts who decided on each wish to hand over, and what the gate said.
+    forecast: what event A3 goes by, instead of the reports. reasons: counts who decided on each
+    wish to hand over, and what the gate said.
     """
     told: Counter[str] = Counter() if reasons is None else reasons
 
     def maker(ues: int, cells: int) -> closed_loop.Policy:
-        lately, follow = Lately(), closed_loop.a3(*rules.fallback)(ues, cells)
+        rule_of = closed_loop.a3(*rules.fallback)
+        if forecast is not None:
+            rule_of = forecasting(forecast, rules.expected_db)
+        lately, follow = Lately(), rule_of(ues, cells)
         past = [gate.UeHistory()] * ues
         left_at = np.full((ues, cells), -RETURN_S - 1)
         every = np.arange(ues)

@@ -21,15 +21,13 @@ from nef.server.problems import (
 )  # fmt: skip
 from nef.server.state import KINDS, Nef, finite, replace_inventory
 from schemas.five_qi import FIVE_QIS
-from schemas.service_class import SERVICE_CLASSES
+from schemas.service_class import SERVICE_CLASSES, class_of_5qi
 
 _PROBLEMS = problem_responses(400, 401, 404, 409, 413, 415, 422, 503)
 router = APIRouter(prefix="/api/v1", dependencies=[Depends(user)], responses=_PROBLEMS)
 Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
 NAMES = {"gnbs": "gNBs", "cells": "Cells", "paths": "paths", "ues": "UEs", "groups": "groups",
          "anomalies": "anomalies"}  # fmt: skip
-CLASS_OF_5QI = {1: "default", 2: "embb", 7: "embb", 9: "default", 10: "mmtc", 80: "embb",
-                82: "urllc"}  # fmt: skip
 
 
 class Which(Managed):
@@ -246,7 +244,7 @@ async def requirements(request: Request, supi: SupiPath) -> JSONResponse:
     """What the UE's application asks for: its service class with that class's thresholds."""
     nef = nef_of(request)
     ue = nef.world.scenario.ues[_row(nef, supi)]
-    one = SERVICE_CLASSES[CLASS_OF_5QI[ue.five_qi]]  # type: ignore[index]
+    one = SERVICE_CLASSES[class_of_5qi(ue.five_qi)]
     return JSONResponse(
         {
             "ue_id": supi, "service_type": one.name, "service_priority": one.priority,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import policies
+from benchmarks.forecast_policy import Reports, forecasting, reporting
 from benchmarks.selector_policy import Lately, Log, Rules, exploring, pairs_of, selecting
 from models.selector import FEATURES, features
 from nef.simulator import closed_loop
@@ -24,13 +25,16 @@ def found() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policies, "HYSTERESIS_DB", (1.0, 3.0))
         patch.setattr(policies, "TIME_TO_TRIGGER_S", (0,))
-        patch.setattr(policies, "MARGINS", ((0.02, 0.1),))
+        patch.setattr(policies, "MARGINS", ((0.02, 0.1, 0.0),))
+        patch.setattr(policies, "EXPECTED_DB", (2.0,))
         return policies.measure(TINY, Progress(disable=True))
 
 
 def test_the_result_has_every_policy_with_intervals_and_rates(found: Any) -> None:
     names = policies.policies_in(found)
-    assert set(names) == {"strongest", "a3", "tuned_a3", "selector", "selector_gated"}
+    assert set(names) == {
+        "strongest", "a3", "tuned_a3", "forecast_a3", "selector", "selector_gated"
+    }  # fmt: skip
     for name in names:
         for kind in ("default", "all"):
             one = found[name][kind]
@@ -47,7 +51,9 @@ def test_the_result_has_every_policy_with_intervals_and_rates(found: Any) -> Non
 
 def test_it_is_shown_and_drawn(found: Any, tmp_path: Any) -> None:
     written = io.StringIO()
-    policies.show(found, Console(file=written, width=220))
+    policies.show(found, Console(file=written, width=80))
+    assert max(map(len, written.getvalue().splitlines())) <= 80
+    assert "…" not in written.getvalue()
     assert all(name in written.getvalue() for name in policies.policies_in(found))
     assert policies.plot(found, tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
@@ -166,14 +172,14 @@ def test_what_is_seen_at_a_decision_does_not_depend_on_what_comes_after() -> Non
 
 
 def test_labels_are_of_the_seconds_after_the_decision_as_one_loop_says() -> None:
-    log = Log()
-    closed_loop.run(exploring(closed_loop.a3(2.0, 0), log, 5), TINY.params(5), TINY.seconds)
+    log, seconds = Log(), 2 * TINY.seconds
+    closed_loop.run(exploring(closed_loop.a3(2.0, 0), log, 5), TINY.params(5), seconds)
     matrix, met = log.learned()
     expected = []
     for ues, ticks, asked in zip(log.ue, log.tick, log.asked, strict=True):
         for place, (ue, tick) in enumerate(zip(ues, ticks, strict=True)):
             after = [log.given[tick + 1 + k] for k in range(log.horizon_s)
-                     if tick + 1 + k < TINY.seconds]  # fmt: skip
+                     if tick + 1 + k < seconds]  # fmt: skip
             if len(after) < log.horizon_s:
                 continue
             mean = [np.mean([one[part][ue] for one in after]) for part in range(3)]
@@ -184,3 +190,56 @@ def test_labels_are_of_the_seconds_after_the_decision_as_one_loop_says() -> None
     assert met.tolist() == [int(one) for one in expected]
     assert len(matrix) == len(met) > 40
     assert 0.2 < (matrix[:, FEATURES.index("serving")] == 1.0).mean() < 0.9
+
+
+def test_the_forecast_learns_from_the_seconds_after_as_one_loop_says() -> None:
+    reports = Reports(4)
+    closed_loop.run(reporting(closed_loop.a3(2.0, 0), reports), TINY.params(4), TINY.seconds)
+    matrix, change = reports.learned(3)
+    levels, expected = reports.measured_dbm, []
+    for ticks, ues, cells in reports.places:
+        for tick, ue, cell in zip(ticks, ues, cells, strict=True):
+            if tick + 3 < TINY.seconds:
+                after = np.mean([levels[tick + one][ue, cell] for one in (1, 2, 3)])
+                expected.append(after - levels[tick][ue, cell])
+    assert np.allclose(change, expected, atol=1e-3)
+    assert len(matrix) == len(change) > 200
+
+
+class Same:
+    """Stands for a forecast that expects no change, or the same one of every cell."""
+
+    def __init__(self, change_db: float) -> None:
+        self.change = change_db
+
+    def change_db(self, matrix: Any) -> Any:
+        return np.full(len(matrix), self.change)
+
+
+def test_a_forecast_of_no_change_is_event_a3() -> None:
+    rule = closed_loop.run(closed_loop.a3(1.0, 0), TINY.params(7), TINY.seconds)
+    same = closed_loop.run(
+        forecasting(Same(0.0), 1.0), TINY.params(7), TINY.seconds  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert same == rule and rule.handovers_per_minute > 0.0
+
+
+def test_reports_are_written_down_without_a_change_of_what_happens() -> None:
+    base = closed_loop.a3(1.0, 0)
+    watched = closed_loop.run(reporting(base, Reports(1)), TINY.params(7), TINY.seconds)
+    assert watched == closed_loop.run(base, TINY.params(7), TINY.seconds)
+
+
+class Amplified(Same):
+    """Expects each level to rise by half its height above -140 dBm."""
+
+    def change_db(self, matrix: Any) -> Any:
+        return 0.5 * (matrix[:, 0] + 140.0)
+
+
+def test_amplified_levels_with_an_amplified_hysteresis_are_event_a3() -> None:
+    rule = closed_loop.run(closed_loop.a3(2.0, 0), TINY.params(7), TINY.seconds)
+    louder = forecasting(Amplified(0.0), 3.0)  # type: ignore[arg-type]
+    assert closed_loop.run(louder, TINY.params(7), TINY.seconds) == rule
+    other = forecasting(Amplified(0.0), 2.0)  # type: ignore[arg-type]
+    assert closed_loop.run(other, TINY.params(7), TINY.seconds) != rule
