@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +34,7 @@ from serving.predict import Decided, decide_all
 from serving.requests import PredictRequest
 from serving.score import Scorer
 from serving.state import CoreSettings, DecisionLog, Service, Silent
-from serving.vectors import Layout, Question
+from serving.vectors import Layout
 from stores.reader import Limits, open_reader
 
 if TYPE_CHECKING:
@@ -124,20 +123,9 @@ def open_world(folder: Path, profile: str = "embedded") -> World:
     return World(folder, store, source_intervals(folder / "data" / "features"))
 
 
-class _Timed(Layout):
-    """Keeps the clock and the views' event times of the read beside the vectors."""
-
-    def vectors(self, questions: Sequence[Question], answer: Any) -> Any:
-        made = super().vectors(questions, answer)
-        event_us = answer.event_us[:, self._first_of_view]
-        return SimpleNamespace(
-            **(made.__dict__ | {"event_us": event_us, "clock_us": answer.clock_us})
-        )
-
-
 def live_of(world: World, bundle: Bundle, version: str) -> Live:
     """The model as the service holds it."""
-    layout = _Timed(bundle)
+    layout = Layout(bundle)
     with quiet():
         reader = open_reader(world.store, layout.refs, limits=PATIENT)
     return Live(bundle, version, layout, Scorer(bundle), domain_of(bundle), reader, None, (), KEY)

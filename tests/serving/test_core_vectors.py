@@ -43,6 +43,8 @@ class Read:
             np.where(gone, NOT_FOUND, PRESENT).astype(np.uint8).repeat(rows).reshape(-1, rows).T
         )
         self.age_s = np.where(gone, np.nan, 3.0).repeat(rows).reshape(-1, rows).T
+        self.clock_us = 1_000_000_000
+        self.event_us = np.where(np.isnan(self.age_s), 0, self.clock_us - 3_000_000)
 
 
 def question(*cells: dict[str, Any], serving: int | None = 0, **fields: Any) -> Question:

@@ -1,6 +1,8 @@
 """The reader over TLS: a real Redis behind a proxy that speaks TLS with a certificate of its own."""
 
 import asyncio
+import contextlib
+import itertools
 import socket
 import ssl
 import subprocess
@@ -41,6 +43,7 @@ def tls_port(certificate: Path, redis_address: str) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     threads: list[threading.Thread] = []
+    pairs: list[tuple[socket.socket, socket.socket]] = []
 
     def pump(source: socket.socket, target: socket.socket) -> None:
         try:
@@ -63,6 +66,7 @@ def tls_port(certificate: Path, redis_address: str) -> Iterator[int]:
                 plain.close()
                 continue
             theirs = socket.create_connection((host, int(port)))
+            pairs.append((ours, theirs))
             for pair in ((ours, theirs), (theirs, ours)):
                 threads.append(threading.Thread(target=pump, args=pair, daemon=True))
                 threads[-1].start()
@@ -72,6 +76,9 @@ def tls_port(certificate: Path, redis_address: str) -> Iterator[int]:
         threads[0].start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
+    for one in itertools.chain(*pairs):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
     for thread in threads:
         thread.join(5)
 
