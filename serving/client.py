@@ -4,7 +4,8 @@
         reply = service.decide({"ue_id": "imsi-001010000000001", "service_class": "embb"})
         reply.decision, reply.predicted_antenna, reply.confidence
 
-Requests are `serving.requests` messages or dicts of their fields, checked before they are sent.
+Requests are `serving.requests` messages or dicts of their fields, checked before they are sent. What
+has no method of its own is a call that either client runs: `service.run(explain(reply.decision_id))`.
 """
 
 import asyncio
@@ -19,9 +20,13 @@ import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schemas.errors import QosError
+from serving.explain_api import Explained
+from serving.feedback_api import FeedbackReply, HandoverOutcome, QosOutcome
+from serving.models_api import ModelsReply
 from serving.problems import faults_of
 from serving.replies import BatchReply, DecisionReply, PendingReply, PlainReply
 from serving.requests import BatchRequest, PredictRequest
+from serving.training_api import JobReply
 
 T = TypeVar("T")
 Asked = PredictRequest | Mapping[str, Any]
@@ -88,6 +93,36 @@ def decide_later(asked: Asked) -> Call[PendingReply]:
 def decided_later(job_id: str) -> Call[PendingReply]:
     """Where a decision asked for before stands."""
     return Call("GET", f"/api/predict-async/{_part(job_id)}", TypeAdapter(PendingReply))
+
+
+def tell_qos(outcomes: Sequence[QosOutcome | Mapping[str, Any]]) -> Call[FeedbackReply]:
+    """What flows got after decisions."""
+    return _told("/api/qos-feedback", QosOutcome, outcomes)
+
+
+def tell_handovers(outcomes: Sequence[HandoverOutcome | Mapping[str, Any]]) -> Call[FeedbackReply]:
+    """Whether decisions succeeded."""
+    return _told("/api/feedback", HandoverOutcome, outcomes)
+
+
+def explain(decision_id: str) -> Call[Explained]:
+    """What a decision rested on, and what was told of it since."""
+    return Call("GET", f"/api/explain/{_part(decision_id)}", TypeAdapter(Explained))
+
+
+def models() -> Call[ModelsReply]:
+    """Every registered version, and the one that answers."""
+    return Call("GET", "/api/models", TypeAdapter(ModelsReply))
+
+
+def train(asked: Mapping[str, Any]) -> Call[JobReply]:
+    """A training job: {"source": …} or {"samples": {table: rows}}."""
+    return Call("POST", "/api/train-async", TypeAdapter(JobReply), orjson.dumps(dict(asked)))
+
+
+def job(job_id: str) -> Call[JobReply]:
+    """How a job stands."""
+    return Call("GET", f"/api/jobs/{_part(job_id)}", TypeAdapter(JobReply))
 
 
 def get(path: str, **parameters: str) -> Call[Content]:
@@ -245,6 +280,21 @@ def _checked(kind: type[BaseModel], body: bytes) -> None:
     except ValidationError as error:
         told = "; ".join(f"{place}: {reason}" for place, reason in faults_of(error))
         raise DecisionServiceError(f"{kind.__name__}: {told}") from None
+
+
+def _told(
+    path: str, kind: type[BaseModel], outcomes: Sequence[BaseModel | Mapping[str, Any]]
+) -> Call[FeedbackReply]:
+    bodies = [
+        one.model_dump_json(exclude_unset=True).encode()
+        if isinstance(one, BaseModel)
+        else orjson.dumps(dict(one))
+        for one in outcomes
+    ]
+    for body in bodies:
+        _checked(kind, body)
+    told = orjson.dumps([orjson.Fragment(body) for body in bodies])
+    return Call("POST", path, TypeAdapter(FeedbackReply), told)
 
 
 def _part(text: str) -> str:

@@ -79,10 +79,12 @@ def oip_router(
         found = is_ready(await readiness.checks(service_of(request)))
         return _json({"ready": found}, 200 if found else 503)
 
-    @router.get("/models/{model}", summary="What it takes and gives", responses=unknown)
-    @router.get(
-        "/models/{model}/versions/{version}", summary="What it takes and gives", responses=unknown
-    )
+    told: dict[str, Any] = {
+        "summary": "What it takes and gives", "responses": unknown, "dependencies": asks,
+    }  # fmt: skip
+
+    @router.get("/models/{model}", **told)
+    @router.get("/models/{model}/versions/{version}", **told)
     async def metadata(request: Request, model: str, version: str | None = None) -> Response:
         """Datatypes and shapes; -1 is any number of rows."""
         try:
