@@ -7,14 +7,20 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
+from benchmarks.feature_server import free_port
+from serving.client import DecisionClient, DecisionServiceError, explain, get
 from tests.test_docs_examples import blocks, run
 
 HERE = Path.cwd()
@@ -52,6 +58,47 @@ def test_a_run_with_nothing_changed_only_looks_at_the_store() -> None:
     assert stages_run(shell("dvc", "repro")) == ["publish"]
     assert "nothing changed" in shell(sys.executable, "-m", "pipelines.run")
     assert shell("git", "status", "--porcelain") == ""
+
+
+def test_the_registered_model_decides(tmp_path: Path) -> None:
+    port = free_port()
+    environment = os.environ | {"ML_PORT": str(port), "ML_DATA": str(tmp_path)}
+    serving = subprocess.Popen(["make", "serve"], env=environment, start_new_session=True)
+    try:
+        with DecisionClient(f"http://127.0.0.1:{port}", timeout_s=10) as service:
+            ready = until_it_answers(service)
+            assert ready["ready"], ready
+            flow = pl.read_parquet("data/admitted/ue_flow.parquet").sort("event_timestamp")
+            radio = pl.read_parquet("data/admitted/ue_radio.parquet").sort("event_timestamp")
+            newest = flow.tail(1)
+            ue = newest["ue_id"].item()
+            cell = radio.filter(pl.col("ue_id") == ue)["cell_id"].tail(1).item()
+            reply = service.decide(
+                {
+                    "ue_id": ue, "five_qi": newest["five_qi"].item(), "connected_to": cell,
+                    "thresholds": {"downlink_mbps": 0.1, "delay_ms": 1000.0, "loss_ratio": 0.1},
+                    "candidates": [{"cell_id": cell}], "explain": True, "priority": 1,
+                }
+            )  # fmt: skip
+            assert reply.model.version.startswith("qos/")
+            (only,) = reply.candidates
+            assert only.probability is not None and only.throughput_mbps is not None
+            assert reply.features["ue_radio"].status == "present"
+            assert reply.decision == "stay", reply.reason
+            assert service.run(explain(reply.decision_id)).cells[0].contributions
+    finally:
+        os.killpg(serving.pid, signal.SIGINT)
+        assert serving.wait(30) in (0, 2, 130)  # make says 2 where its command was interrupted
+
+
+def until_it_answers(service: DecisionClient, seconds: float = 60.0) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return service.run(get("/health/ready"))
+        except DecisionServiceError:
+            assert time.monotonic() < end, "it does not answer"
+            time.sleep(0.2)
 
 
 def test_an_emptied_store_is_seen_by_a_bare_repro() -> None:
