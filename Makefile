@@ -60,7 +60,7 @@ redis: setup ## a Redis on 127.0.0.1:6379 in the background, for PROFILE=redis
 	  --dir $(CURDIR)/.qos --daemonize yes >/dev/null && echo "Redis listens on 127.0.0.1:6379"
 
 test: setup ## run the tests
-	@python -m pytest -q -n logical --dist worksteal
+	@python -m pytest -q -n logical --dist loadfile
 
 lint: setup ## formatting, lint, types and import layers
 	ruff format --check .

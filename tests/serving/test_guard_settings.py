@@ -117,7 +117,7 @@ def test_a_misspelt_variable_is_told_with_what_was_meant() -> None:
 
 def test_the_page_has_every_setting_and_is_up_to_date() -> None:
     made = page()
-    assert Path(PAGE).read_text(encoding="utf-8") == made
+    assert (Path(__file__).parents[2] / PAGE).read_text(encoding="utf-8") == made
     for name, field in ServingSettings.model_fields.items():
         assert f"| `{field.validation_alias}` |" in made, name
     assert {prefix for prefix in PREFIXES if any(v.startswith(prefix) for v in variables())} == set(
