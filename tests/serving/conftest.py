@@ -3,7 +3,7 @@
 import pytest
 
 from models.bundle import Bundle
-from tests.serving.kit_srvcore import KEY, small_bundle
+from tests.serving.core_kit import KEY, small_bundle
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from serving.live import swap
 from serving.replies import BatchReply, DecisionReply, PendingReply, PlainReply
 from serving.state import Service
 from tests.conftest import World
-from tests.serving.kit_srvcore import KEY, app_on, bundle_folder, busiest, filled, running
+from tests.serving.core_kit import KEY, app_on, bundle_folder, busiest, filled, running
 
 WITH_QOS = "/api/predict-with-qos"
 

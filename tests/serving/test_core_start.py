@@ -19,7 +19,7 @@ from serving.predict import decide_all
 from serving.requests import PredictRequest
 from serving.state import CoreSettings, NoBreakers, Service
 from tests.conftest import World
-from tests.serving.kit_srvcore import app_on, bundle_folder, busiest, filled, running
+from tests.serving.core_kit import app_on, bundle_folder, busiest, filled, running
 
 
 @pytest.fixture

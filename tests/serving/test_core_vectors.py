@@ -24,7 +24,7 @@ from serving.vectors import (
     Vectors,
 )
 from stores.answer import NOT_FOUND, PRESENT
-from tests.serving.kit_srvcore import NAMES, rows_of
+from tests.serving.core_kit import NAMES, rows_of
 
 SERVICE = next(one for one in SERVICES if one.name == "qos_v1")
 LAYOUT = Layout(Bundle({"service": "qos_v1", "features": NAMES}, {}))

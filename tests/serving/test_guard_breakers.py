@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nef.client.retry import CircuitOpen
 from serving.breakers import Breakers, breakers_of
 from serving.metrics import Metrics
-from tests.serving.kit_srvguard import KEYS, app_of, client_of, secured, settings_with
+from tests.serving.guard_kit import KEYS, app_of, client_of, secured, settings_with
 
 
 class Clock:

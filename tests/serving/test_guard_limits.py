@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.limits import Bounds, Limits
-from tests.serving.kit_srvguard import Guarded, app_of, client_of, secured, series, settings_with
+from tests.serving.guard_kit import Guarded, app_of, client_of, secured, series, settings_with
 
 PATH = "/api/predict-with-qos"
 MOST = 4096

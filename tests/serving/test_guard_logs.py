@@ -18,7 +18,7 @@ from serving.keys import new_key
 from serving.logs import REQUEST_ID, JsonLines, Logs, clean
 from serving.request_log import request_id_of
 from serving.tokens import Tokens
-from tests.serving.kit_srvguard import SECRET, app_of, client_of, settings_with
+from tests.serving.guard_kit import SECRET, app_of, client_of, settings_with
 
 KEY = b"a key of the tests, 32 bytes long"
 PLANTED = {

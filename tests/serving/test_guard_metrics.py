@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.metrics import LOST, MOST_LEARNT, OTHER, REASONS, Metrics
-from tests.serving.kit_srvguard import app_of, client_of, series, settings_with
+from tests.serving.guard_kit import app_of, client_of, series, settings_with
 
 NAMES = """
 ml_prediction_requests_total ml_prediction_latency_seconds ml_antenna_predictions_total

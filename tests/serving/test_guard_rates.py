@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from serving.metrics import Metrics
 from serving.rate_limits import RateLimits
 from serving.rates import Counts, Rate, rates_of
-from tests.serving.kit_srvguard import settings_with
+from tests.serving.guard_kit import settings_with
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from serving.metrics import Metrics
 from serving.rate_limits import RateLimits
 from serving.settings import ApiKey, User
 from serving.tokens import ISSUER, ExpiredToken, Tokens, WrongToken
-from tests.serving.kit_srvguard import (
+from tests.serving.guard_kit import (
     KEYS,
     PASSWORD,
     SECRET,

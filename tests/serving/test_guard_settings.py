@@ -15,7 +15,7 @@ from serving.settings import (
     variables,
 )
 from serving.settings_page import PAGE, page
-from tests.serving.kit_srvguard import SECRET
+from tests.serving.guard_kit import SECRET
 
 
 @pytest.fixture(autouse=True)

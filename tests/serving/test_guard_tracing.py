@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from schemas.errors import QosError
 from serving.tracing import OWN_TRACES_ONLY, Tracing, tracing_of
-from tests.serving.kit_srvguard import app_of, client_of, settings_with
+from tests.serving.guard_kit import app_of, client_of, settings_with
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from serving.models_api import importance
 from serving.models_part import ModelsPart
 from serving.state import Service
 from tests.conftest import World
-from tests.serving.kit_srvcore import NAMES, small_bundle
-from tests.serving.kit_srvmodels import Place, copied, place_of, registered, served
+from tests.serving.core_kit import NAMES, small_bundle
+from tests.serving.models_kit import Place, copied, place_of, registered, served
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from models.bundle import Bundle
 from serving.oip import MATRIX, output_names
 from serving.state import Service
 from tests.conftest import World
-from tests.serving.kit_srvcore import NAMES, rows_of
-from tests.serving.kit_srvmodels import place_of, served
+from tests.serving.core_kit import NAMES, rows_of
+from tests.serving.models_kit import place_of, served
 
 
 @pytest.fixture(scope="module")

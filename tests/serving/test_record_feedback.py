@@ -23,7 +23,7 @@ from serving.feedback_api import feedback_routes
 from serving.problems import install
 from serving.record import SCORES, DecisionRecord
 from serving.score import Scorer
-from tests.serving.kit_srvrecord import SECOND, id_at, made
+from tests.serving.record_kit import SECOND, id_at, made
 
 HOUR = 3600 * SECOND
 

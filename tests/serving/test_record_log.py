@@ -22,7 +22,7 @@ from serving.decision_log import DECISIONS, DecisionLog, all_decisions, read_dec
 from serving.outcome import Outcome
 from serving.parquet_log import ParquetLog, files_of
 from serving.record import SCHEMA, day_of, decided_us_of, from_table, to_table
-from tests.serving.kit_srvrecord import DAY, NOON, SECOND, id_at, made, same
+from tests.serving.record_kit import DAY, NOON, SECOND, id_at, made, same
 
 LONG_S = 3600.0  # no write but by flush
 
@@ -172,7 +172,7 @@ CRASH = """
 import sys, time
 from pathlib import Path
 from serving.decision_log import DecisionLog
-from tests.serving.kit_srvrecord import NOON, made
+from tests.serving.record_kit import NOON, made
 log = DecisionLog(Path(sys.argv[1]), flush_s=0.005, rows_a_file=50)
 for n in range(10**6):
     log.append(made(NOON + n * 1000, n % 7))

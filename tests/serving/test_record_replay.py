@@ -31,7 +31,7 @@ from serving.recorded import record_of
 from serving.replay import Model, Replayed, main, question_of, registered, replay_all
 from stores.answer import PRESENT
 from tests.conftest import World as SmallWorld
-from tests.serving.kit_srvrecord import NOON, id_at
+from tests.serving.record_kit import NOON, id_at
 
 
 @dataclass(frozen=True)

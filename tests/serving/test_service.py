@@ -27,8 +27,8 @@ from serving.requests import PredictRequest
 from serving.service import service_app
 from serving.settings import read_settings
 from tests.conftest import World
-from tests.serving.kit_srvcore import KEY, busiest, filled, running
-from tests.serving.kit_srvguard import KEYS, PASSWORD, secured
+from tests.serving.core_kit import KEY, busiest, filled, running
+from tests.serving.guard_kit import KEYS, PASSWORD, secured
 
 
 @pytest.fixture(scope="module")

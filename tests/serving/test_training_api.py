@@ -18,7 +18,7 @@ from serving.samples import Sample, gate
 from serving.state import Service
 from tests.conftest import World
 from tests.nef.server_kit import PASSWORD, nef_server
-from tests.serving.kit_srvmodels import Place, frame_file, place_of, samples, served
+from tests.serving.models_kit import Place, frame_file, place_of, samples, served
 
 REPO = Path(__file__).parents[2]
 

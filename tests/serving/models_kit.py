@@ -21,7 +21,7 @@ from serving.models_part import ModelsPart, PartSettings
 from serving.state import CoreSettings, Service
 from tests.conftest import World
 from tests.models.frames import START, plausible_frame
-from tests.serving.kit_srvcore import NAMES, filled, running, small_bundle
+from tests.serving.core_kit import NAMES, filled, running, small_bundle
 
 SKILL = {
     "rows": 500, "auc": 0.9, "auc_low": 0.85, "auc_high": 0.95, "auc_persistence": 0.8, "gain": 0.1,
