@@ -26,7 +26,8 @@ def locked(folder: Path) -> int:
 def make_modest(pid: int, niceness: int) -> None:
     """Lets a process yield the processor to the service, and die before it when memory is short."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        now = os.getpriority(os.PRIO_PROCESS, pid)
+        os.setpriority(os.PRIO_PROCESS, pid, max(niceness, now))
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("500", encoding="ascii")
 
