@@ -7,6 +7,7 @@ ends. A service that starts again finds its jobs: queued ones run, one that was 
 
 import contextlib
 import dataclasses
+import logging
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from serving.processes import end_leftover, identity, locked, make_modest, signa
 State = Literal["queued", "running", "succeeded", "refused", "failed", "cancelled"]
 DONE: frozenset[State] = frozenset(("succeeded", "refused", "failed", "cancelled"))
 RECORD = "job.json"
+log = logging.getLogger(__name__)
 _LONGEST_ERROR = 2000  # characters of a process's last words
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -311,8 +313,10 @@ class Jobs:
             write_json(folder / RECORD, _record(ended))
         self._forget_old()
         self._changed.notify_all()
-        with contextlib.suppress(Exception):  # a listener's fault is no fault of the queue
+        try:
             self._finished(ended)
+        except Exception:  # a listener's fault is no fault of the queue
+            log.exception("who listens to jobs failed on %s", ended.id)
 
     def _forget_old(self) -> None:
         done = [job for job in self._jobs.values() if job.done and job.finished_at is not None]

@@ -5,6 +5,7 @@ time) and are named by their first and last id, so that an id is found without a
 """
 
 import contextlib
+import logging
 import os
 import re
 import threading
@@ -22,6 +23,7 @@ from serving.record import day_of, decided_us_of
 Given = TypeVar("Given")
 Kept = TypeVar("Kept")
 
+log = logging.getLogger(__name__)
 _SLICE = 16  # rows that are converted at once: longer work would hold up the request path
 _PAUSE_S = 0.0005
 _TORN_S = 60
@@ -150,6 +152,7 @@ class ParquetLog(Generic[Given, Kept]):
             try:
                 table = self._to_table([self._kept(one)], now)
             except Exception:
+                log.exception("a row could not be written and is lost")
                 self._dropped(1)
             else:
                 yield table

@@ -1,6 +1,7 @@
 """Answers requests: read, vectors, scores, decision; every fault on the way is a stated fallback."""
 
 import asyncio
+import logging
 import re
 import secrets
 import time
@@ -26,6 +27,7 @@ from stores.reader import OnlineStoreAway, OnlineStoreRefuses, UnreadableValue
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+log = logging.getLogger(__name__)
 _PSEUDONYM = re.compile(r"ue-[0-9a-f]{20}")
 _IN_LOOP_ROWS = 48  # more rows are scored in a thread, so that single requests need not wait
 
@@ -169,6 +171,7 @@ async def _assess(service: Service, live: Live, questions: list[Question]) -> As
     except UnreadableValue:
         raise _Fallback("unreadable_features") from None
     except Exception:  # whatever a model or a library raises is no reason for a 500
+        log.exception("the model or its features failed; event A3 decides")
         service.metrics.dropped("score")
         raise _Fallback("model_failed") from None
     metrics.staged("read", read - began)

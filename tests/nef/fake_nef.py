@@ -1,22 +1,16 @@
 """A small NEF over real HTTP, with the faults of real ones on demand."""
 
 import asyncio
-import contextlib
-import socket
-import threading
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 QOS = "/nef/api/v1/3gpp-as-session-with-qos/v1/qos-platform/subscriptions"
 MONITORING = "/nef/api/v1/3gpp-monitoring-event/v1/qos-platform/subscriptions"
@@ -124,23 +118,3 @@ async def drops() -> AsyncIterator[bytes]:
     while True:
         yield b" "
         await asyncio.sleep(0.05)
-
-
-@contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """The base URL of the app, served by uvicorn on a free port in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        assert not thread.is_alive()

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,41 +13,20 @@ from uuid import uuid4
 
 import httpx
 import sqlalchemy as sa
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from nef.server.app import create_app
 from nef.server.settings import read_settings
 from nef.server.state import Nef
+from tests.served import served
 
 PASSWORD = "a right password"
 QOS = "/nef/api/v1/3gpp-as-session-with-qos/v1/qos-platform/subscriptions"
 MONITORING = "/nef/api/v1/3gpp-monitoring-event/v1/qos-platform/subscriptions"
-
-
-@contextlib.contextmanager
-def running(app: ASGIApp) -> Iterator[str]:
-    """The base URL of an app that is served with its lifespan on a free port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        assert not thread.is_alive()
 
 
 @dataclass
@@ -99,7 +77,7 @@ def nef_server(**changes: Any) -> Iterator[Server]:
             loops.append(asyncio.get_running_loop())
         await app(scope, receive, send)
 
-    with running(seen) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with served(seen) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         form = {"grant_type": "password", "username": "admin", "password": PASSWORD}
         reply = client.post("/api/v1/login/access-token", data=form)
         assert reply.status_code == 200, reply.text
@@ -134,7 +112,7 @@ def sink() -> Iterator[Sink]:
     """A notification destination that keeps what comes."""
     made = Sink()
     made.answers.set()
-    with running(made.app()) as url:
+    with served(made.app()) as url:
         made.url = f"{url}/callback"
         try:
             yield made

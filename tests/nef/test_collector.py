@@ -20,7 +20,8 @@ from nef.client.settings import NefSettings, read_settings
 from schemas.errors import QosError
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription
-from tests.nef.fake_nef import MONITORING, QOS, FakeNef, served
+from tests.nef.fake_nef import MONITORING, QOS, FakeNef
+from tests.served import served
 
 KEY = b"a key that is long enough"
 PROTECTION = Protection(lambda text: pseudonym(text, KEY), lambda text: scrub(text, KEY, 3))

@@ -22,8 +22,8 @@ from nef.client.intake import MAX_BODY_BYTES, Intake, quarantine_of
 from nef.client.journal import read_journal
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription
-from tests.nef.fake_nef import served
 from tests.nef.test_collector import KEY, PROTECTION
+from tests.served import served
 
 LINK = "http://nef/nef/api/v1/3gpp-as-session-with-qos/v1/qos-platform/subscriptions/1"
 EXTERNAL = "10001@domain.com"

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.nef.server_kit import Server, nef_server, running
+from tests.nef.server_kit import Server, nef_server
+from tests.served import served
 
 PATH = "/api/v1/ml/handover"
 
@@ -39,7 +40,7 @@ class Decider:
 def both() -> Iterator[tuple[Server, Decider]]:
     decider = Decider()
     app = Starlette(routes=[Route("/decide", decider.decide, methods=["POST"])])
-    with running(app) as url:
+    with served(app) as url:
         with nef_server(
             decision_url=f"{url}/decide", decision_timeout_s=30.0, network_handovers=False, speed=0
         ) as server:

@@ -12,8 +12,9 @@ from nef.client.intake import Intake, quarantine_of
 from nef.client.journal import read_journal
 from nef.client.settings import NefSettings
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
-from tests.nef.server_kit import PASSWORD, QOS, Server, Sink, nef_server, qos, running, sink, until
+from tests.nef.server_kit import PASSWORD, QOS, Server, Sink, nef_server, qos, sink, until
 from tests.nef.test_collector import PROTECTION
+from tests.served import served
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_the_client_subscribes_and_its_journal_has_measured_reports(
     server: Server, tmp_path: Path
 ) -> None:
     with Intake(tmp_path / "nef.ndjson", PROTECTION) as intake:
-        with running(callback_app(intake)) as here:
+        with served(callback_app(intake)) as here:
             settings = NefSettings.model_validate(
                 {"api_url": server.url, "username": "admin", "password": PASSWORD}
             )

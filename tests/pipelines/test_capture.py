@@ -19,8 +19,9 @@ from pipelines.capture import capture, run
 from pipelines.sources.nef import JOURNAL, NefParams, nef
 from schemas.errors import QosError
 from schemas.tables import TABLES
-from tests.nef.fake_nef import MONITORING, FakeNef, served
+from tests.nef.fake_nef import MONITORING, FakeNef
 from tests.nef.server_kit import PASSWORD, nef_server
+from tests.served import served
 
 PROJECT = Path(__file__).parents[2]
 KEY = "a key for the tests, 32 bytes.."

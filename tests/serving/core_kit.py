@@ -1,8 +1,6 @@
 """A small bundle of the real service, a filled online store and a running decision service."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 import polars as pl
-import uvicorn
 from fastapi import FastAPI
 
-from benchmarks.feature_server import free_port
 from feature_repo.catalog import catalog_hash
 from feature_repo.services import SERVICES
 from feature_repo.store import open_store
@@ -26,6 +22,7 @@ from pipelines.publish import fill
 from serving.app import create_app
 from serving.state import CoreSettings
 from tests.conftest import World
+from tests.served import served
 
 SERVICE = next(one for one in SERVICES if one.name == "qos_v1")
 NAMES = [one.name for one in SERVICE.features()]
@@ -127,17 +124,5 @@ def app_on(bundle: Path, profile: str, repo: Path, **changed: Any) -> FastAPI:
 @contextmanager
 def running(app: FastAPI) -> Iterator[httpx.Client]:
     """A client of the application, served over loopback in a thread."""
-    port = free_port()
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(20)
+    with served(app) as url, httpx.Client(base_url=url, timeout=20) as client:
+        yield client

@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import httpx
-import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
 
 from nef.server.docs_page import local_docs
@@ -20,6 +17,7 @@ from serving.metrics import Metrics
 from serving.security import Principal, require
 from serving.settings import ApiKey, Role, ServingSettings, User
 from serving.tracing import OWN_TRACES_ONLY, Tracing
+from tests.served import served
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PASSWORD = "correct horse battery"
@@ -103,26 +101,11 @@ def app_of(settings: ServingSettings, tracing: Tracing | None = None) -> Guarded
 @contextlib.contextmanager
 def client_of(made: Guarded) -> Iterator[httpx.Client]:
     """A client of a real server on a free loopback port, stopped at the end."""
-    config = uvicorn.Config(
-        made.app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off",
-        server_header=False,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10
-        ) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
+    with (
+        served(made.app, server_header=False) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=10) as client,
+    ):
+        yield client
 
 
 def series(client: httpx.Client, start: str) -> float:

@@ -61,7 +61,8 @@ def test_a_call_passes_exactly_where_it_fits_and_after_the_told_wait(
             calls.append(now)
         else:
             assert weighted(calls, now + told + 1e-6, span) + 1 <= most + 1e-6
-            assert weighted(calls, now + 0.9 * told, span) + 1 > most
+            if told > 1e-6:
+                assert weighted(calls, now + 0.9 * told, span) + 1 > most
 
 
 @given(st.integers(1, 5), steps)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 
 from models.bundle import Bundle
 from serving.oip import MATRIX, output_names
@@ -45,7 +46,6 @@ def whole(matrix: np.ndarray) -> dict[str, Any]:
 
 
 def test_a_triton_client_gets_what_the_bundle_says(client: httpx.Client, bundle: Bundle) -> None:
-    triton = pytest.importorskip("tritonclient.http")
     matrix = rows_of(7)[0]
     with triton.InferenceServerClient(str(client.base_url.netloc.decode())) as other:
         assert other.is_server_live() and other.is_server_ready()

@@ -1,6 +1,5 @@
 """Outcomes over HTTP, and the explanation of decisions, on a real server."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from benchmarks.replay_world import NAMES, small_bundle
@@ -23,6 +21,7 @@ from serving.feedback_api import feedback_routes
 from serving.problems import install
 from serving.record import SCORES, DecisionRecord
 from serving.score import Scorer
+from tests.served import served
 from tests.serving.record_kit import SECOND, id_at, made
 
 HOUR = 3600 * SECOND
@@ -68,15 +67,8 @@ def client(bundle: Any, log: DecisionLog, counted: Counted) -> Iterator[httpx.Cl
     install(app)
     app.include_router(feedback_routes(counted))
     app.include_router(explain_routes(lambda version: small_bundle(2, rounds=3, rows=400)))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
-            yield client
-        server.should_exit = True
-        thread.join()
+    with served(app) as url, httpx.Client(base_url=url) as client:
+        yield client
 
 
 def now_us() -> int:

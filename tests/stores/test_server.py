@@ -19,7 +19,8 @@ from stores.http_json import parse
 from stores.served import CompiledRead, FeastRead, Reads
 from stores.server import Limits
 from stores.server_app import FeatureServer
-from tests.stores.server_example import DTYPES, NOON, feast_serve, open_rides, serving
+from tests.served import served
+from tests.stores.server_example import DTYPES, NOON, feast_serve, open_rides
 
 PATH = "/get-online-features"
 EVERY = [f"everything:{name}" for name in DTYPES]
@@ -89,7 +90,7 @@ def feasts(store: FeatureStore) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def ours(store: FeatureStore) -> Iterator[str]:
-    with serving(FeatureServer(store, Limits())) as address:
+    with served(FeatureServer(store, Limits())) as address:
         yield address
 
 

@@ -20,7 +20,8 @@ from feast import FeatureStore
 
 from stores.server import Limits
 from stores.server_app import FeatureServer
-from tests.stores.server_example import free_port, open_rides, process, put, serving, views
+from tests.served import served
+from tests.stores.server_example import free_port, open_rides, process, put, views
 
 PATH = "/get-online-features"
 ONE = {"features": ["everything:i64"], "entities": {"driver_id": [1]}}
@@ -88,7 +89,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 @pytest.fixture(scope="module")
 def ours(store: FeatureStore) -> Iterator[str]:
-    with serving(FeatureServer(store, Limits(max_body_bytes=5_000, max_rows=100))) as address:
+    with served(FeatureServer(store, Limits(max_body_bytes=5_000, max_rows=100))) as address:
         yield address
 
 
@@ -132,7 +133,7 @@ def test_input_is_bounded(ours: str) -> None:
 
 @pytest.mark.parametrize("sent", ["", "{"])
 def test_a_body_that_never_ends_is_given_up(store: FeatureStore, sent: str) -> None:
-    with serving(FeatureServer(store, Limits(body_s=0.2))) as address:
+    with served(FeatureServer(store, Limits(body_s=0.2))) as address:
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), 10) as line:
             head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{sent}"
@@ -193,7 +194,7 @@ def test_a_store_that_goes_away_is_503_and_its_return_is_seen(tmp_path: Path) ->
     }
     with redis_on(port, tmp_path):
         store = open_rides(tmp_path, kind)
-        context = serving(FeatureServer(store, Limits()))
+        context = served(FeatureServer(store, Limits()))
         address = context.__enter__()
         assert httpx.get(address + "/health").json() == {"status": "ok"}
         assert httpx.post(address + PATH, json=ONE).status_code == 200
@@ -214,7 +215,7 @@ def test_a_store_that_hangs_is_503_in_time(tmp_path: Path) -> None:
         silent.listen()
         port = silent.getsockname()[1]
         store = open_rides_elsewhere(tmp_path, port)
-        with serving(FeatureServer(store, Limits())) as address:
+        with served(FeatureServer(store, Limits())) as address:
             start = time.monotonic()
             assert httpx.get(address + "/health", timeout=20).status_code == 503
             assert httpx.post(address + PATH, json=ONE, timeout=20).status_code == 503
@@ -260,7 +261,7 @@ def test_a_changed_definition_is_served_without_a_failed_request(tmp_path: Path)
                 found = client.post(address + PATH, json=service)
                 answers.append((found.status_code, len(found.json().get("results", ()))))
 
-    with serving(FeatureServer(store, Limits(refresh_s=0.2))) as address:
+    with served(FeatureServer(store, Limits(refresh_s=0.2))) as address:
         asking = threading.Thread(target=keep_asking, args=(address,))
         asking.start()
         time.sleep(0.5)
@@ -284,7 +285,7 @@ def test_a_registry_that_breaks_leaves_the_last_good_answers(tmp_path: Path) -> 
         "age_from": "newest",
     }
     store = open_rides(tmp_path, kind)
-    with serving(FeatureServer(store, Limits(refresh_s=0.1))) as address:
+    with served(FeatureServer(store, Limits(refresh_s=0.1))) as address:
         assert httpx.post(address + PATH, json=ONE).status_code == 200
         (tmp_path / "rides.db").write_bytes(b"no registry")
         deadline = time.monotonic() + 20
