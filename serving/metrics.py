@@ -1,9 +1,10 @@
 """The service's Prometheus metrics: a registry of their own, and bounded label sets."""
 
+import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import nan
 
 import psutil
 from prometheus_client import (
@@ -12,7 +13,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     ProcessCollector,
     generate_latest,
 )
@@ -20,15 +20,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.service_class import SERVICE_CLASSES
+from serving.bounded import MOST_LEARNT, OTHER, Bounded, Spread
 
-OTHER = "other"
-MOST_LEARNT = 200
+log = logging.getLogger(__name__)
 _CPU = "CPU of this process since the last measure, % of one core"
 _MEMORY = "Resident memory of this process"
-T = TypeVar("T", Counter, Gauge, Histogram)
 
 STATUSES = ("decided", "fallback", "refused", "failed")
-STAGES = ("parse", "read", "vectors", "score", "decide", "explain", "reply")
+STAGES = ("parse", "read", "score", "decide", "reply")
 SERVICES = tuple(SERVICE_CLASSES)
 SUPPRESSIONS = ("too_soon", "returning", "too_many")
 REASONS = (
@@ -42,7 +41,8 @@ QUANTITIES = ("downlink_mbps", "delay_ms", "loss_ratio", "jitter_ms", "reliabili
 MET = ("ok", "failed", "unknown")
 FEEDBACK = ("accepted", "duplicate", "unknown", "late", "refused", "lost")
 FEATURE_STATUSES = ("present", "not_found", "outside_max_age")
-LOST = ("decision", "outcome", "record", "score", "log", "job")
+LOST = ("decision", "outcome", "record", "score", "log", "job", "measure")
+CHECKS = ("model", "registry", "catalog", "service", "store", "freshness", "ready")
 BREAKERS = ("store", "nef", "registry")
 ROUTE_GROUPS = (
     "login",
@@ -78,51 +78,6 @@ AGE_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 86400)
 TRAINING_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
-class Bounded(Generic[T]):
-    """A labelled metric whose labels take known values only; any other value is counted as "other".
-
-    known: the values of each label; None: the first MOST_LEARNT that come are known.
-    """
-
-    def __init__(self, metric: T, *known: Iterable[str] | None) -> None:
-        """Nothing counted yet."""
-        self._metric: T = metric
-        self._learns = tuple(values is None for values in known)
-        self._known: tuple[set[str], ...] = tuple(set(values or ()) for values in known)
-        self._children: dict[tuple[str, ...], T] = {}
-
-    def labels(self, *values: object) -> T:
-        """The metric of these values. Raises ValueError for another number of them than labels."""
-        key = tuple(map(str, values))
-        child = self._children.get(key)
-        if child is not None:
-            return child
-        if len(key) != len(self._known):
-            raise ValueError(f"{len(key)} label values, {len(self._known)} are needed")
-        kept = tuple(map(self._bounded, range(len(key)), key))
-        child = self._children.get(kept)
-        if child is None:
-            child = self._children[kept] = self._metric.labels(*kept)
-        return child
-
-    def _bounded(self, place: int, value: str) -> str:
-        known = self._known[place]
-        if value in known:
-            return value
-        if self._learns[place] and len(known) < MOST_LEARNT and value:
-            known.add(value)
-            return value
-        return OTHER
-
-    def forget(self) -> None:
-        """Drops every series, and what was learnt."""
-        self._metric.clear()
-        self._children.clear()
-        for learns, known in zip(self._learns, self._known, strict=True):
-            if learns:
-                known.clear()
-
-
 class _Machine(Collector):
     """CPU [% of one core] and resident memory [bytes], measured at scrapes, CPU once a second at most:
     two scrapers do not take each other's measure away."""
@@ -149,11 +104,15 @@ class _Machine(Collector):
 
 
 class Metrics:
-    """Counters, gauges and histograms by the names that dashboards use; times in seconds."""
+    """Counters, gauges and histograms by the names that dashboards use; times in seconds.
+
+    refreshed: called at each scrape, to measure what is not counted as it happens.
+    """
 
     def __init__(self) -> None:
         """All at 0, in a registry of their own."""
         self.registry = r = CollectorRegistry()
+        self.refreshed: list[Callable[[], None]] = []
         self._averages: dict[str, float] = {}
 
         def counter(name: str, told: str, **labels: Iterable[str] | None) -> Bounded[Counter]:
@@ -164,13 +123,23 @@ class Metrics:
 
         def histogram(
             name: str, told: str, buckets: Sequence[float], **labels: Iterable[str] | None
-        ) -> Bounded[Histogram]:
-            made = Histogram(name, told, tuple(labels), registry=r, buckets=buckets)
-            return Bounded(made, *labels.values())
+        ) -> Bounded[Spread]:
+            return Bounded(spread(name, told, buckets, tuple(labels)), *labels.values())
+
+        def spread(
+            name: str, told: str, buckets: Sequence[float], labels: tuple[str, ...] = ()
+        ) -> Spread:
+            made = Spread(name, told, buckets, labels)
+            r.register(made)
+            return made
+
+        def unknown(name: str, told: str) -> Gauge:
+            made = Gauge(name, f"{told}; NaN: not known", registry=r)
+            made.set(nan)
+            return made
 
         self.requests = counter("ml_prediction_requests", "Decisions asked for", status=STATUSES)
-        self.latency = Histogram("ml_prediction_latency_seconds", "From request to answer",
-                                 registry=r, buckets=LATENCY_S)  # fmt: skip
+        self.latency = spread("ml_prediction_latency_seconds", "From request to answer", LATENCY_S)
         self.stage = histogram("ml_prediction_stage_latency_seconds", "Of it, each stage",
                                LATENCY_S, stage=STAGES)  # fmt: skip
         self.chosen = counter("ml_antenna_predictions", "Chosen cells", antenna_id=None)
@@ -207,8 +176,8 @@ class Metrics:
         self.suppressed = counter(
             "ml_pingpong_suppressions", "Handovers held back", reason=SUPPRESSIONS
         )
-        self.interval = Histogram("ml_handover_interval_seconds", "Between two handovers of a UE",
-                                  registry=r, buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 900))  # fmt: skip
+        self.interval = spread("ml_handover_interval_seconds", "Between two handovers decided of a UE",
+                               (0.5, 1, 2, 5, 10, 30, 60, 300, 900))  # fmt: skip
         self.feature_age = histogram("ml_feature_age_seconds", "Age of what the store answered", AGE_S,
                                      view=None)  # fmt: skip
         self.feature_status = counter("ml_feature_rows", "Rows read, by status", view=None,
@@ -216,16 +185,34 @@ class Metrics:
         self.dropped_records = Counter("ml_dropped_records", "Decisions and outcomes that were not"
                                        " kept", registry=r)  # fmt: skip
         self.losses = counter("ml_losses", "What was lost or failed inside", what=LOST)
-        self.training = Histogram("ml_model_training_duration_seconds", "Training runs", registry=r,
-                                  buckets=TRAINING_S)  # fmt: skip
-        self.training_samples = Gauge("ml_model_training_samples", "Of the last run", registry=r)
-        self.training_accuracy = Gauge(
-            "ml_model_training_accuracy", "Of the last run, 0..1", registry=r
+        self.training = spread("ml_model_training_duration_seconds", "Training jobs", TRAINING_S)
+        self.training_samples = unknown(
+            "ml_model_training_samples", "Rows that the newest model learnt from (task qos_met)"
+        )
+        self.training_accuracy = unknown(
+            "ml_model_training_accuracy", "Its area under the ROC curve on unseen sessions, 0..1"
         )
         self.importance = gauge("ml_feature_importance", "Share of the model's gain", feature=None)
-        self.drift = Gauge("ml_data_drift_score", "Share of drifting features, 0..1", registry=r)
-        self.error_rate = Gauge("ml_prediction_error_rate", "Share of decisions that did not hold,"
-                                " 0..1", registry=r)  # fmt: skip
+        self.drift = unknown(
+            "ml_data_drift_score", "Population stability index of served against training rows, 0.."
+        )
+        self.drift_of = gauge("ml_feature_drift_score", "Part of it that is a feature's",
+                              feature=None)  # fmt: skip
+        self.drift_rows = Gauge("ml_data_drift_rows", "Served rows that it rests on", registry=r)
+        self.error_rate = unknown(
+            "ml_prediction_error_rate", "Share of judged predictions on the wrong side of 0.5, 0..1"
+        )
+        self.brier = unknown(
+            "ml_prediction_brier_score", "Mean squared error of their probability, 0..1"
+        )
+        self.judged = Gauge("ml_prediction_judged", "Predictions that both rest on", registry=r)
+        self.last_outcome = unknown(
+            "ml_qos_last_feedback_timestamp_seconds", "When an outcome was told last, since 1970"
+        )
+        self.diversity = unknown(
+            "ml_prediction_diversity", "Cells that the latest decisions spread over evenly, 1.."
+        )
+        self.check = gauge("ml_health_check", "1: ok, 0: bad, NaN: not known", check=CHECKS)
         self.model = gauge(
             "ml_model_info", "1 for the model in use", version=None, catalog_hash=None
         )
@@ -291,4 +278,10 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """What a scrape gets, and its content type."""
+        for one in self.refreshed:
+            try:
+                one()
+            except Exception:  # what cannot be looked at must not hide the rest
+                log.exception("a metric could not be measured")
+                self.dropped("measure")
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
