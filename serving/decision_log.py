@@ -35,12 +35,21 @@ class DecisionLog:
         flush_s: float = 5.0,
         rows_a_file: int = 4096,
         most_waiting: int = 65_536,
+        appended: Callable[["Decided"], None] = lambda decided: None,
+        recorded: Callable[[DecisionRecord], None] = lambda record: None,
     ) -> None:
         """dropped: told what (decision, outcome) was lost, and how many; flush_s: seconds between two
-        writes; most_waiting: rows in memory, past which they are lost."""
-        self.folder, self._telling = folder, threading.Lock()
+        writes; most_waiting: rows in memory, past which they are lost; appended: told every decision at
+        once, recorded: as it is written, in a thread of its own; both raise nothing."""
+        self.folder, self._telling, self._appended = folder, threading.Lock(), appended
+
+        def kept(given: Any) -> DecisionRecord:
+            made = _record(given)
+            recorded(made)
+            return made
+
         self._decisions: ParquetLog[Any, DecisionRecord] = ParquetLog(
-            folder / DECISIONS, _record, record.to_table, lambda n: dropped("decision", n),
+            folder / DECISIONS, kept, record.to_table, lambda n: dropped("decision", n),
             flush_s, rows_a_file, most_waiting,
         )  # fmt: skip
         self._outcomes: dict[Kind, ParquetLog[Outcome, Outcome]] = {
@@ -54,6 +63,8 @@ class DecisionLog:
     def append(self, decided: "Decided | DecisionRecord") -> None:
         """Keeps a decision."""
         self._decisions.append(decided.decision_id, decided)
+        if not isinstance(decided, DecisionRecord):
+            self._appended(decided)
 
     def find(self, decision_ids: Sequence[str]) -> dict[str, DecisionRecord]:
         """The records of these decisions; what is unknown is left out."""

@@ -38,18 +38,9 @@ class Told(Protocol):
         """A threshold was not kept."""
         ...
 
-
-class Uncounted:
-    """Counts nothing."""
-
-    def feedback(self, state: str) -> None:
-        """Nothing."""
-
-    def complied(self, service_type: str, outcome: str) -> None:
-        """Nothing."""
-
-    def violated(self, service_type: str, metric: str) -> None:
-        """Nothing."""
+    def observed(self, record: DecisionRecord, told: "QosOutcome", met: bool | None) -> None:
+        """What the flow of a decision got, and whether its request was met."""
+        ...
 
 
 class _Message(BaseModel):
@@ -196,6 +187,7 @@ def _tell(
     if kept == "accepted" and isinstance(told, QosOutcome):
         outcome = {True: "ok", False: "failed", None: "unknown"}[met]
         counted.complied(record.service_class, outcome)
+        counted.observed(record, told, met)
         for name in broken:
             counted.violated(record.service_class, name)
     return OutcomeState(

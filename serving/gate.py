@@ -1,6 +1,7 @@
 """Keeps what `models.gate` needs to know: how each class has fared, and where each UE has been."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from models.gate import (
@@ -19,10 +20,12 @@ from models.gate import (
 @dataclass
 class AdaptiveGate:
     """One event loop uses it; times are seconds of a clock that does not run backwards. The UEs that
-    were not moved for longest are forgotten past `most_ues`."""
+    were not moved for longest are forgotten past `most_ues`. moved_again: told the seconds between two
+    handovers of a UE."""
 
     params: GateParams = DEFAULTS
     most_ues: int = 100_000
+    moved_again: Callable[[float], None] = lambda seconds: None
     classes: dict[str, ClassHistory] = field(default_factory=dict)
     _ues: "OrderedDict[str, UeHistory]" = field(default_factory=OrderedDict)
 
@@ -45,6 +48,9 @@ class AdaptiveGate:
 
     def moved(self, ue: str, left: str, now: float) -> None:
         """Remembers a handover."""
-        self._ues[ue] = handed_over(self._ues.pop(ue, UeHistory()), now, left)
+        before = self._ues.pop(ue, UeHistory())
+        self._ues[ue] = handed_over(before, now, left)
+        if before.handovers:
+            self.moved_again(now - before.handovers[-1][0])
         if len(self._ues) > self.most_ues:
             self._ues.popitem(last=False)

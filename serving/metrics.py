@@ -20,7 +20,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.service_class import SERVICE_CLASSES
-from serving.bounded import MOST_LEARNT, OTHER, Bounded, Spread
+from serving.bounded import MOST_LEARNT, Bounded, Spread
+from serving.bounded import OTHER as OTHER
 
 log = logging.getLogger(__name__)
 _CPU = "CPU of this process since the last measure, % of one core"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import Depends, FastAPI
 
-from models.gate import GateParams, Observation
+from models.gate import GateParams
 from serving.app import create_app
 from serving.breakers import breakers_of
 from serving.decision_log import DecisionLog
@@ -14,7 +14,6 @@ from serving.explain_api import explain_routes
 from serving.feedback_api import feedback_routes
 from serving.gate import AdaptiveGate
 from serving.guard import guarded
-from serving.jobs import Job
 from serving.logs import Logs
 from serving.metrics import Metrics
 from serving.models_part import ModelsPart, PartSettings
@@ -24,72 +23,39 @@ from serving.settings import ServingSettings, unknown_variables
 from serving.state import Service
 from serving.swap_api import swap_routes
 from serving.tracing import tracing_of
+from serving.watch import Watch
 from stores.counting import count_in_memory
 
 log = logging.getLogger("serving")
-_SEEN: dict[str, Observation] = {"ok": "met", "failed": "missed"}
 _ANSWER_SHARE = 0.8  # of the time for an answer that a training run may be waited for
-
-
-class Outcomes:
-    """Counts outcomes, and lets the gate learn from them in the loop that uses it."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        """The gate comes with the service."""
-        self._metrics = metrics
-        self._learn: Callable[[str, str], None] = lambda service_type, outcome: None
-
-    def attach(self, service: Service, gate: AdaptiveGate) -> None:
-        """From the service's start on."""
-
-        async def begin(_: Service) -> None:
-            loop = asyncio.get_running_loop()
-
-            def learn(service_type: str, outcome: str) -> None:
-                seen = _SEEN.get(outcome, "unknown")
-                loop.call_soon_threadsafe(gate.outcome, service_type, seen)
-
-            self._learn = learn
-
-        service.started.append(begin)
-
-    def feedback(self, state: str) -> None:
-        """An outcome was told, and this became of it."""
-        self._metrics.feedback.labels(state).inc()
-
-    def complied(self, service_type: str, outcome: str) -> None:
-        """A decision turned out ok, failed or unknown."""
-        self._metrics.compliance.labels(service_type, outcome).inc()
-        self._learn(service_type, outcome)
-
-    def violated(self, service_type: str, metric: str) -> None:
-        """A threshold was not kept."""
-        self._metrics.violation.labels(service_type, metric).inc()
 
 
 def service_app(settings: ServingSettings) -> FastAPI:
     """The application of `python -m serving`. Raises `QosError` where it cannot start."""
     count_in_memory()
     metrics = Metrics()
-    outcomes = Outcomes(metrics)
     breakers = breakers_of(settings, metrics)
     tracing = tracing_of(settings)
-    part = ModelsPart(_part(settings), guard=require, heard=_heard(metrics))
+    watch = Watch(metrics)
+    part = ModelsPart(_part(settings), guard=require, heard=watch.heard)
 
     def attach(service: Service) -> None:
-        decisions = DecisionLog(settings.data, dropped=_dropped(metrics))
-        gate = AdaptiveGate(
-            GateParams(
-                floor=settings.confidence_floor,
-                min_interval_s=settings.interval_s,
-                per_minute=settings.handovers_a_minute,
-                return_s=settings.return_s,
-            )
+        decisions = DecisionLog(
+            settings.data,
+            dropped=_dropped(metrics),
+            appended=watch.decided,
+            recorded=watch.recorded,
         )
+        params = GateParams(
+            floor=settings.confidence_floor,
+            min_interval_s=settings.interval_s,
+            per_minute=settings.handovers_a_minute,
+            return_s=settings.return_s,
+        )
+        gate = AdaptiveGate(params, moved_again=metrics.interval.observe)
         service.metrics, service.breakers, service.log, service.gate = (
             metrics, breakers, decisions, gate,
         )  # fmt: skip
-        metrics.uses(service.live.version, service.live.bundle.manifest["catalog_hash"])
         logs = Logs(settings.log_level, lost=lambda: metrics.dropped("log"))
 
         async def begin(_: Service) -> None:
@@ -105,7 +71,7 @@ def service_app(settings: ServingSettings) -> FastAPI:
 
         service.started.append(begin)
         service.stopped.append(end)
-        outcomes.attach(service, gate)
+        watch.attach(service, gate, part.jobs, part.readiness)
         part.attach(service)
 
     explain = explain_routes(lambda version: registered(version, settings.registry_uri))
@@ -117,7 +83,7 @@ def service_app(settings: ServingSettings) -> FastAPI:
     except BaseException:
         part.jobs.close()
         raise
-    app.include_router(feedback_routes(outcomes), dependencies=[Depends(require("feedback"))])
+    app.include_router(feedback_routes(watch), dependencies=[Depends(require("feedback"))])
     app.include_router(explain, dependencies=[Depends(require("data"))])
     return guarded(app, settings, metrics, breakers, tracing)
 
@@ -143,11 +109,3 @@ def _dropped(metrics: Metrics) -> Callable[[str, int], None]:
             metrics.dropped(what)
 
     return dropped
-
-
-def _heard(metrics: Metrics) -> Callable[[Job], None]:
-    def heard(job: Job) -> None:
-        if job.kind == "train" and job.started_at is not None and job.finished_at is not None:
-            metrics.training.observe((job.finished_at - job.started_at).total_seconds())
-
-    return heard
