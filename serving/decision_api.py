@@ -1,7 +1,8 @@
 """The routes that decide: one request, many, or later."""
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -24,6 +25,24 @@ _ERRORS = problem_responses(400, 413, 415, 422)
 _MOST_BATCH_BYTES = 16  # times what a single request may have
 
 
+def _counted(route: Callable[[Request], Awaitable[Response]]) -> Any:
+    """Counts the requests that come to no decision: refused ones, and those that fail or are given up."""
+
+    @functools.wraps(route)
+    async def counted(request: Request) -> Response:
+        began = time.perf_counter()
+        try:
+            return await route(request)
+        except Problem:
+            service_of(request).metrics.answered("refused", time.perf_counter() - began)
+            raise
+        except BaseException:
+            service_of(request).metrics.answered("failed", time.perf_counter() - began)
+            raise
+
+    return counted
+
+
 def _takes(kind: type[BaseModel]) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -40,6 +59,7 @@ def _gives(kind: type[BaseModel], status: int = 200) -> dict[int | str, Any]:
     "/api/predict-with-qos", summary="A decision with all that it rests on",
     openapi_extra=_takes(PredictRequest), responses=_gives(DecisionReply) | _ERRORS,
 )  # fmt: skip
+@_counted
 async def predict_with_qos(request: Request) -> Response:
     """Which cell, how sure, whether that is enough, and why."""
     return await _one(request, reply_of)
@@ -49,6 +69,7 @@ async def predict_with_qos(request: Request) -> Response:
     "/api/predict", summary="A decision in short",
     openapi_extra=_takes(PredictRequest), responses=_gives(PlainReply) | _ERRORS,
 )  # fmt: skip
+@_counted
 async def predict(request: Request) -> Response:
     """The same decision without its details."""
     return await _one(request, plain_of)
@@ -58,14 +79,15 @@ async def predict(request: Request) -> Response:
     "/api/predict/batch", summary="Many decisions at once",
     openapi_extra=_takes(BatchRequest), responses=_gives(BatchReply) | _ERRORS,
 )  # fmt: skip
+@_counted
 async def predict_batch(request: Request) -> Response:
     """Up to 500 requests with one read of the store and one scoring."""
     service, began = service_of(request), time.perf_counter()
     body = await read_body(request, _MOST_BATCH_BYTES * service.settings.max_body_bytes)
     asked = checked(BatchRequest, body)
+    service.metrics.staged("parse", time.perf_counter() - began)
     decided = await _decided(service, list(asked.requests))
-    _answered(service, decided, began)
-    return _json({"decisions": [reply_of(one) for one in decided]})
+    return _told(service, decided, began, lambda: {"decisions": [reply_of(o) for o in decided]})
 
 
 @router.post(
@@ -73,6 +95,7 @@ async def predict_batch(request: Request) -> Response:
     openapi_extra=_takes(PredictRequest),
     responses=_gives(PendingReply, 202) | _ERRORS | problem_responses(429),
 )  # fmt: skip
+@_counted
 async def predict_async(request: Request) -> Response:
     """Answers with a job id at once; `GET /api/predict-async/{job_id}` gives the decision."""
     service = service_of(request)
@@ -85,13 +108,14 @@ async def predict_async(request: Request) -> Response:
         raise Problem(429, [("request", "too many pending requests")], {"Retry-After": "1"})
 
     async def later() -> None:
+        began = time.perf_counter()
         try:
-            began = time.perf_counter()
             decided = await decide_all(service, [asked])
             _answered(service, decided, began)
             pending.done(job, reply_of(decided[0]))
         except Exception:
             pending.failed(job)
+            service.metrics.answered("failed", time.perf_counter() - began)
             raise
 
     service.in_background(later())
@@ -113,9 +137,9 @@ async def predicted(request: Request, job_id: str) -> Response:
 async def _one(request: Request, shape: Callable[[Decided], dict[str, Any]]) -> Response:
     service, began = service_of(request), time.perf_counter()
     asked = checked(PredictRequest, await read_body(request, service.settings.max_body_bytes))
+    service.metrics.staged("parse", time.perf_counter() - began)
     decided = await _decided(service, [asked])
-    _answered(service, decided, began)
-    return _json(shape(decided[0]))
+    return _told(service, decided, began, lambda: shape(decided[0]))
 
 
 async def _decided(service: Service, asked: list[PredictRequest]) -> list[Decided]:
@@ -130,6 +154,16 @@ def _check(service: Service, asked: PredictRequest) -> None:
         service.live.layout.check(asked)
     except BadOverride as error:
         raise Problem(422, [("features", str(error))]) from None
+
+
+def _told(
+    service: Service, decided: list[Decided], began: float, shape: Callable[[], dict[str, Any]]
+) -> Response:
+    ready = time.perf_counter()
+    response = _json(shape())
+    service.metrics.staged("reply", time.perf_counter() - ready)
+    _answered(service, decided, began)
+    return response
 
 
 def _answered(service: Service, decided: list[Decided], began: float) -> None:

@@ -136,9 +136,11 @@ class Drift:
         self._shift: Shift | None = None
         self._lock = threading.Lock()
 
-    def look(self) -> Shift | None:
-        """The newest measure; None before there are enough rows."""
-        return self._shift
+    def look(self, bundle: Bundle) -> Shift | None:
+        """The newest measure of this model; None before there are enough rows."""
+        with self._lock:
+            known = self._reference is not None and self._reference.digest == bundle.digest
+            return self._shift if known else None
 
     def take(self, record: DecisionRecord, bundle: Bundle) -> None:
         """A decision; bundle: of the model that answers now. One of another model is left out."""

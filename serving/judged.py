@@ -1,4 +1,4 @@
-"""How the latest predictions turned out: those whose decision was told a QoS outcome."""
+"""How the latest predictions of a model turned out: those whose decision was told a QoS outcome."""
 
 import threading
 from collections import deque
@@ -31,22 +31,26 @@ class Judged:
     def __init__(self) -> None:
         """Nothing judged."""
         self._pairs: deque[tuple[float, bool]] = deque(maxlen=WINDOW)
-        self._lock, self.last_us = threading.Lock(), 0
+        self._digest, self._lock = "", threading.Lock()
 
-    def take(self, record: DecisionRecord, met: bool | None) -> None:
+    def take(self, record: DecisionRecord, met: bool | None, digest: str) -> None:
         """What the model said of the chosen cell, and whether the request was met there. Nothing is
-        taken where no model spoke or too little was observed."""
+        taken where no model or another one (by digest) spoke, or too little was observed."""
         if met is None or not record.scored or record.chosen_cell not in record.cells:
             return
         said = float(record.scores[record.cells.index(record.chosen_cell), _MET])
-        if np.isfinite(said):
+        if record.model_digest == digest and np.isfinite(said):
             with self._lock:
+                if self._digest != digest:
+                    self._pairs.clear()
+                self._digest = digest
                 self._pairs.append((said, met))
 
-    def look(self) -> Judgement:
-        """How they turned out."""
+    def look(self, digest: str) -> Judgement:
+        """How those of this model turned out."""
         with self._lock:
-            pairs = np.array(self._pairs, dtype=np.float64).reshape(-1, 2)
+            known = self._pairs if self._digest == digest else ()
+            pairs = np.array(known, dtype=np.float64).reshape(-1, 2)
         if not len(pairs):
             return Judgement(0)
         said, met = pairs.T

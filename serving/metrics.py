@@ -140,7 +140,9 @@ class Metrics:
             return made
 
         self.requests = counter("ml_prediction_requests", "Decisions asked for", status=STATUSES)
-        self.latency = spread("ml_prediction_latency_seconds", "From request to answer", LATENCY_S)
+        self.latency = spread(
+            "ml_prediction_latency_seconds", "From a request to its decision", LATENCY_S
+        )
         self.stage = histogram("ml_prediction_stage_latency_seconds", "Of it, each stage",
                                LATENCY_S, stage=STAGES)  # fmt: skip
         self.chosen = counter("ml_antenna_predictions", "Chosen cells", antenna_id=None)
@@ -233,7 +235,8 @@ class Metrics:
     def answered(self, status: str, seconds: float) -> None:
         """A request for a decision was answered: decided, fallback, refused or failed."""
         self.requests.labels(status).inc()
-        self.latency.observe(seconds)
+        if status in ("decided", "fallback"):
+            self.latency.observe(seconds)
 
     def staged(self, stage: str, seconds: float) -> None:
         """A stage took so long."""

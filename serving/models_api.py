@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -12,6 +12,10 @@ from pydantic import BaseModel
 
 from lifecycle.versions import Version
 from models.bundle import Bundle
+from serving.breakers import Breakers
+from serving.drift import Shift
+from serving.judged import Judgement
+from serving.live import Live
 from serving.problems import Problem, problem_responses
 from serving.ready import Readiness, is_ready
 from serving.registered import Registered, RegistryAway, name_and_version
@@ -22,6 +26,26 @@ SKILL = (
     "rows", "auc", "auc_low", "auc_high", "auc_persistence", "gain", "gain_low", "gain_high", "brier",
     "ece", "band_coverage", "pinball", "verdict",
 )  # fmt: skip
+
+
+_MOST_SHIFTED = 10
+
+
+class Seen(Protocol):
+    """What the running service has seen of its model, as `serving.watch` keeps it."""
+
+    @property
+    def last_outcome_us(self) -> int:
+        """When an outcome was told last, microseconds since 1970; 0: never."""
+        ...
+
+    def drift(self, live: Live) -> Shift | None:
+        """Of the served rows against those of training; None: too few rows."""
+        ...
+
+    def judgement(self, live: Live) -> Judgement:
+        """How the latest predictions turned out."""
+        ...
 
 
 class ModelEntry(BaseModel):
@@ -97,23 +121,66 @@ class ReadyReply(BaseModel):
     checks: list[CheckReply]
 
 
+class BreakerState(BaseModel):
+    """state: closed, open (it is left alone) or half_open (one try is let through)."""
+
+    name: str
+    state: str
+
+
 class HealthReply(BaseModel):
-    """status: ok, or degraded where a check is bad; uptime_s: seconds since the start."""
+    """status: ok, or degraded where a check is bad or a breaker not closed; uptime_s: seconds since the
+    start."""
 
     status: str
     version: str
     uptime_s: float
     checks: list[CheckReply]
+    breakers: list[BreakerState]
+
+
+class FeatureShift(BaseModel):
+    """A feature's part of the drift score."""
+
+    feature: str
+    score: float
+
+
+class DriftReply(BaseModel):
+    """score: population stability index of the served rows against those of training, 0 or more, above
+    0.25 is commonly called a shift; rows: served ones; features: the parts of it, the most first."""
+
+    score: float
+    rows: int
+    features: list[FeatureShift]
+
+
+class OutcomesReply(BaseModel):
+    """The latest predictions whose outcome was told. error_rate: share on the wrong side of 0.5; brier:
+    mean squared error; expected: mean probability, met: share that was met; all 0..1, null: none was
+    judged. last_told_at: of any outcome, null: never since the start."""
+
+    judged: int
+    error_rate: float | None
+    brier: float | None
+    expected: float | None
+    met: float | None
+    last_told_at: datetime | None
 
 
 class ModelHealthReply(BaseModel):
     """status: proven (every task's gain over persistence lies above zero), unproven, or unknown where
-    there is no evidence; reasons: why not proven."""
+    there is no evidence; reasons: why not proven; registered_at, age_s: of the model, null: it comes
+    from a folder; drift: null: too few rows were served; outcomes: null: nobody counts them."""
 
     status: str
     model: LiveModel
     reasons: list[str]
     metrics: dict[str, dict[str, Any]]
+    registered_at: datetime | None
+    age_s: float | None
+    drift: DriftReply | None
+    outcomes: OutcomesReply | None
 
 
 class AliveReply(BaseModel):
@@ -123,10 +190,13 @@ class AliveReply(BaseModel):
 
 
 def models_router(
-    registered: Registered, readiness: Readiness, guard: Guard | None = None
+    registered: Registered,
+    readiness: Readiness,
+    guard: Guard | None = None,
+    seen: Seen | None = None,
 ) -> APIRouter:
-    """The routes; guard: a role to a FastAPI dependency that asks for it, None: nobody is asked.
-    The two /health routes of probes ask for none."""
+    """The routes; guard: a role to a FastAPI dependency that asks for it, None: nobody is asked; seen:
+    None: nobody watches. The two /health routes of probes ask for no role."""
     router = APIRouter(tags=["models"])
     asks: Sequence[Any] = [] if guard is None else [Depends(guard("predict", "default"))]
     away = problem_responses(503)
@@ -185,8 +255,8 @@ def models_router(
         response_model=ModelHealthReply, dependencies=asks,
     )  # fmt: skip
     async def model_health(request: Request) -> Response:
-        """From the evidence of its registration."""
-        return _json(await _model_health(service_of(request), registered))
+        """By the evidence of its registration; and what the running service has seen of it."""
+        return _json(await _model_health(service_of(request), registered, seen))
 
     @router.get(
         "/api/health", summary="How the service is", response_model=HealthReply, dependencies=asks
@@ -195,12 +265,15 @@ def models_router(
         """200 also where it is degraded: the reply says so."""
         service = service_of(request)
         checks = await readiness.checks(service)
+        breakers = _breakers(service)
+        well = is_ready(checks) and all(one.state == "closed" for one in breakers)
         return _json(
             HealthReply(
-                status="ok" if is_ready(checks) else "degraded",
+                status="ok" if well else "degraded",
                 version=service.live.version,
                 uptime_s=round(time.monotonic() - started, 3),
                 checks=[CheckReply(**vars(check)) for check in checks],
+                breakers=breakers,
             )
         )
 
@@ -253,8 +326,11 @@ async def _model(service: Service, registered: Registered, version: str) -> Mode
     return _reply(manifest, found.name, str(found.version), entry, metrics)
 
 
-async def _model_health(service: Service, registered: Registered) -> ModelHealthReply:
+async def _model_health(
+    service: Service, registered: Registered, seen: Seen | None
+) -> ModelHealthReply:
     live = service.live
+    found: Version | None = None
     metrics: dict[str, Any] = {}
     reasons: list[str] = []
     if "/" not in live.version:
@@ -270,9 +346,47 @@ async def _model_health(service: Service, registered: Registered) -> ModelHealth
             reasons.append(str(error))
     unproven = [] if reasons else _unproven(live.bundle, metrics)
     status = "unknown" if reasons else "unproven" if unproven else "proven"
+    at = None if found is None else found.registered_at
     return ModelHealthReply(
-        status=status, model=_live(service), reasons=reasons + unproven, metrics=_skills(metrics)
+        status=status,
+        model=_live(service),
+        reasons=reasons + unproven,
+        metrics=_skills(metrics),
+        registered_at=at,
+        age_s=None if at is None else max(0.0, (datetime.now(UTC) - at).total_seconds()),
+        drift=None if seen is None else _drift(seen.drift(live)),
+        outcomes=None if seen is None else _outcomes(seen, live),
     )
+
+
+def _drift(shift: Shift | None) -> DriftReply | None:
+    if shift is None:
+        return None
+    most = sorted(shift.parts.items(), key=lambda part: (-part[1], part[0]))[:_MOST_SHIFTED]
+    return DriftReply(
+        score=shift.score,
+        rows=shift.rows,
+        features=[FeatureShift(feature=name, score=score) for name, score in most],
+    )
+
+
+def _outcomes(seen: Seen, live: Live) -> OutcomesReply:
+    judged, told = seen.judgement(live), seen.last_outcome_us
+    return OutcomesReply(
+        judged=judged.count,
+        error_rate=judged.error_rate,
+        brier=judged.brier,
+        expected=judged.expected,
+        met=judged.met,
+        last_told_at=datetime.fromtimestamp(told / 1e6, UTC) if told else None,
+    )
+
+
+def _breakers(service: Service) -> list[BreakerState]:
+    known = service.breakers
+    if not isinstance(known, Breakers):
+        return []
+    return [BreakerState(name=name, state=known.status(name).state) for name in known.names]
 
 
 def _unproven(bundle: Bundle, metrics: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 
 from serving.intake import Intake
 from serving.jobs import Bounds, Job, Jobs
-from serving.models_api import Guard, models_router
+from serving.models_api import Guard, Seen, models_router
 from serving.oip_api import oip_router
 from serving.ready import Readiness
 from serving.registered import Registered
@@ -56,6 +56,7 @@ class ModelsPart:
         settings: PartSettings,
         guard: Guard | None = None,
         heard: Callable[[Job], None] = lambda job: None,
+        seen: Seen | None = None,
     ) -> None:
         """Opens the folder of jobs; `QosError` where another service has it."""
         self._heard = heard
@@ -81,7 +82,7 @@ class ModelsPart:
             params=settings.params,
         )
         self.routers: list[APIRouter] = [
-            models_router(registered, self.readiness, guard),
+            models_router(registered, self.readiness, guard, seen),
             training_router(self.jobs, Intake(settings.niceness), limits, guard),
             oip_router(self.readiness, guard=guard),
         ]

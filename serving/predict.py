@@ -94,7 +94,7 @@ async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> li
         except _Fallback as error:
             why = str(error)
     decided: list[Decided] = []
-    place = 0
+    place, began = 0, time.perf_counter()
     for one in questions:
         at = place if one.cells else 0
         reason = (
@@ -110,6 +110,7 @@ async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> li
         elif made.choice.cell is not None:
             metrics.picked(made.choice.cell, made.choice.confidence or 0.0)
         service.log.append(made)
+    metrics.staged("decide", time.perf_counter() - began)
     return decided
 
 

@@ -37,7 +37,7 @@ def service_app(settings: ServingSettings) -> FastAPI:
     breakers = breakers_of(settings, metrics)
     tracing = tracing_of(settings)
     watch = Watch(metrics)
-    part = ModelsPart(_part(settings), guard=require, heard=watch.heard)
+    part = ModelsPart(_part(settings), guard=require, heard=watch.heard, seen=watch)
 
     def attach(service: Service) -> None:
         decisions = DecisionLog(

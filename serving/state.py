@@ -61,11 +61,11 @@ class Metrics(Protocol):
     """What the core counts; times in seconds."""
 
     def answered(self, status: str, seconds: float) -> None:
-        """A request was answered: status decided, fallback or refused."""
+        """A request was answered: status decided, fallback, refused or failed."""
         ...
 
     def staged(self, stage: str, seconds: float) -> None:
-        """A stage (read, vectors, score, decide) took so long."""
+        """A stage (parse, read, score, decide, reply) took so long."""
         ...
 
     def fell_back(self, reason: str, service: str | None = None) -> None:

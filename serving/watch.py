@@ -40,6 +40,7 @@ class Watch:
         """Nothing seen yet."""
         self.metrics = metrics
         self._drift, self._judged = Drift(), Judged()
+        self.last_outcome_us = 0
         self._chosen: deque[str] = deque(maxlen=_LATEST)
         self._service: Service | None = None
         self._gate: AdaptiveGate | None = None
@@ -66,18 +67,13 @@ class Watch:
 
         service.started.append(begin)
 
-    def drift(self) -> Shift | None:
-        """The newest measure; None: too few rows."""
-        return self._drift.look()
+    def drift(self, live: Live) -> Shift | None:
+        """The newest measure of a model; None: too few rows."""
+        return self._drift.look(live.bundle)
 
-    def judgement(self) -> Judgement:
-        """How the latest predictions turned out."""
-        return self._judged.look()
-
-    @property
-    def last_outcome_us(self) -> int:
-        """When one was told, microseconds since 1970; 0: never."""
-        return self._judged.last_us
+    def judgement(self, live: Live) -> Judgement:
+        """How the latest predictions of a model turned out."""
+        return self._judged.look(live.bundle.digest)
 
     def decided(self, made: Decided) -> None:
         """On the way of a request: what a decision does and whether its request is expected to be met."""
@@ -105,7 +101,7 @@ class Watch:
     def feedback(self, state: str) -> None:
         """An outcome was told, and this became of it."""
         self.metrics.feedback.labels(state).inc()
-        self._judged.last_us = time.time_ns() // 1000
+        self.last_outcome_us = time.time_ns() // 1000
 
     def complied(self, service_type: str, outcome: str) -> None:
         """A decision turned out ok, failed or unknown; the gate learns from it in its own loop."""
@@ -123,7 +119,8 @@ class Watch:
             metrics.observed_delay.labels(kind).observe(told.downlink_delay_ms)
         if told.downlink_mbps is not None:
             metrics.observed_throughput.labels(kind).observe(told.downlink_mbps)
-        self._judged.take(record, met)
+        if self._service is not None:
+            self._judged.take(record, met, self._service.live.bundle.digest)
 
     def heard(self, job: Job) -> None:
         """A job ended; in the queue's thread."""
@@ -132,8 +129,9 @@ class Watch:
         if job.kind != "train" or job.started_at is None or job.finished_at is None:
             return
         self.metrics.training.observe((job.finished_at - job.started_at).total_seconds())
-        found = ((job.result or {}).get("metrics") or {}).get(TASK)
-        if found is not None:
+        tasks = (job.result or {}).get("metrics") or {}
+        if tasks:
+            found = tasks.get(TASK) or tasks[min(tasks)]
             self._trained(found.get("train_rows"), found.get("auc"))
 
     def refresh(self) -> None:
@@ -148,12 +146,12 @@ class Watch:
         states = Counter(job.state for job in self._jobs.list())
         for state in ("queued", "running"):
             metrics.jobs.labels(state).set(states[state])
-        self._show_drift()
-        judged = self._judged.look()
+        self._show_drift(self.drift(service.live))
+        judged = self.judgement(service.live)
         metrics.judged.set(judged.count)
         metrics.error_rate.set(_or_nan(judged.error_rate))
         metrics.brier.set(_or_nan(judged.brier))
-        metrics.last_outcome.set(self._judged.last_us / 1e6 or nan)
+        metrics.last_outcome.set(self.last_outcome_us / 1e6 or nan)
         metrics.diversity.set(_spread(Counter([*self._chosen])))
 
     def _show(self, live: Live) -> None:
@@ -166,8 +164,8 @@ class Watch:
         parts = live.bundle.manifest["tasks"][TASK].get("parts", {})
         self._trained(parts.get("train", {}).get("rows"), None)
 
-    def _show_drift(self) -> None:
-        shift, metrics = self._drift.look(), self.metrics
+    def _show_drift(self, shift: Shift | None) -> None:
+        metrics = self.metrics
         metrics.drift.set(nan if shift is None else shift.score)
         metrics.drift_rows.set(0 if shift is None else shift.rows)
         if shift is None:

@@ -5,7 +5,8 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import LOST, MOST_LEARNT, OTHER, REASONS, Metrics
+from serving.bounded import MOST_LEARNT, OTHER
+from serving.metrics import LOST, REASONS, Metrics
 from tests.serving.guard_kit import app_of, client_of, series, settings_with
 
 NAMES = """

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from benchmarks.replay_world import NAMES, small_bundle
 from serving.decision_log import DecisionLog
 from serving.explain_api import explain_routes
-from serving.feedback_api import feedback_routes
+from serving.feedback_api import QosOutcome, feedback_routes
 from serving.problems import install
 from serving.record import SCORES, DecisionRecord
 from serving.score import Scorer
@@ -30,6 +30,7 @@ HOUR = 3600 * SECOND
 class Counted:
     def __init__(self) -> None:
         self.seen: list[tuple[str, ...]] = []
+        self.watched: list[tuple[float | None, float | None, bool | None]] = []
 
     def feedback(self, state: str) -> None:
         self.seen.append(("told", state))
@@ -39,6 +40,9 @@ class Counted:
 
     def violated(self, service_type: str, metric: str) -> None:
         self.seen.append((service_type, metric))
+
+    def observed(self, record: DecisionRecord, told: QosOutcome, met: bool | None) -> None:
+        self.watched.append((told.downlink_mbps, told.downlink_delay_ms, met))
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +115,7 @@ def test_what_was_not_observed_is_never_met(
     assert counted.seen == [
         ("embb", outcome), *(("embb", name) for name in broken), ("told", "accepted")
     ]  # fmt: skip
+    assert counted.watched == [(seen.get("downlink_mbps"), seen.get("downlink_delay_ms"), met)]
 
 
 def test_a_decision_that_asks_nothing_is_neither_met_nor_not(
