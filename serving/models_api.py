@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import orjson
@@ -12,13 +12,18 @@ from pydantic import BaseModel
 
 from lifecycle.versions import Version
 from models.bundle import Bundle
-from serving.breakers import Breakers
-from serving.drift import Shift
-from serving.judged import Judgement
-from serving.live import Live
 from serving.problems import Problem, problem_responses
 from serving.ready import Readiness, is_ready
 from serving.registered import Registered, RegistryAway, name_and_version
+from serving.seen import (
+    BreakerState,
+    DriftReply,
+    OutcomesReply,
+    Seen,
+    breakers_of,
+    drift_of,
+    outcomes_of,
+)
 from serving.state import Service, service_of
 
 Guard = Callable[..., Callable[..., Any]]  # role and, where it differs, group of rates
@@ -26,26 +31,6 @@ SKILL = (
     "rows", "auc", "auc_low", "auc_high", "auc_persistence", "gain", "gain_low", "gain_high", "brier",
     "ece", "band_coverage", "pinball", "verdict",
 )  # fmt: skip
-
-
-_MOST_SHIFTED = 10
-
-
-class Seen(Protocol):
-    """What the running service has seen of its model, as `serving.watch` keeps it."""
-
-    @property
-    def last_outcome_us(self) -> int:
-        """When an outcome was told last, microseconds since 1970; 0: never."""
-        ...
-
-    def drift(self, live: Live) -> Shift | None:
-        """Of the served rows against those of training; None: too few rows."""
-        ...
-
-    def judgement(self, live: Live) -> Judgement:
-        """How the latest predictions turned out."""
-        ...
 
 
 class ModelEntry(BaseModel):
@@ -121,13 +106,6 @@ class ReadyReply(BaseModel):
     checks: list[CheckReply]
 
 
-class BreakerState(BaseModel):
-    """state: closed, open (it is left alone) or half_open (one try is let through)."""
-
-    name: str
-    state: str
-
-
 class HealthReply(BaseModel):
     """status: ok, or degraded where a check is bad or a breaker not closed; uptime_s: seconds since the
     start."""
@@ -137,35 +115,6 @@ class HealthReply(BaseModel):
     uptime_s: float
     checks: list[CheckReply]
     breakers: list[BreakerState]
-
-
-class FeatureShift(BaseModel):
-    """A feature's part of the drift score."""
-
-    feature: str
-    score: float
-
-
-class DriftReply(BaseModel):
-    """score: population stability index of the served rows against those of training, 0 or more, above
-    0.25 is commonly called a shift; rows: served ones; features: the parts of it, the most first."""
-
-    score: float
-    rows: int
-    features: list[FeatureShift]
-
-
-class OutcomesReply(BaseModel):
-    """The latest predictions whose outcome was told. error_rate: share on the wrong side of 0.5; brier:
-    mean squared error; expected: mean probability, met: share that was met; all 0..1, null: none was
-    judged. last_told_at: of any outcome, null: never since the start."""
-
-    judged: int
-    error_rate: float | None
-    brier: float | None
-    expected: float | None
-    met: float | None
-    last_told_at: datetime | None
 
 
 class ModelHealthReply(BaseModel):
@@ -265,7 +214,7 @@ def models_router(
         """200 also where it is degraded: the reply says so."""
         service = service_of(request)
         checks = await readiness.checks(service)
-        breakers = _breakers(service)
+        breakers = breakers_of(service)
         well = is_ready(checks) and all(one.state == "closed" for one in breakers)
         return _json(
             HealthReply(
@@ -354,39 +303,9 @@ async def _model_health(
         metrics=_skills(metrics),
         registered_at=at,
         age_s=None if at is None else max(0.0, (datetime.now(UTC) - at).total_seconds()),
-        drift=None if seen is None else _drift(seen.drift(live)),
-        outcomes=None if seen is None else _outcomes(seen, live),
+        drift=None if seen is None else drift_of(seen.drift(live)),
+        outcomes=None if seen is None else outcomes_of(seen, live),
     )
-
-
-def _drift(shift: Shift | None) -> DriftReply | None:
-    if shift is None:
-        return None
-    most = sorted(shift.parts.items(), key=lambda part: (-part[1], part[0]))[:_MOST_SHIFTED]
-    return DriftReply(
-        score=shift.score,
-        rows=shift.rows,
-        features=[FeatureShift(feature=name, score=score) for name, score in most],
-    )
-
-
-def _outcomes(seen: Seen, live: Live) -> OutcomesReply:
-    judged, told = seen.judgement(live), seen.last_outcome_us
-    return OutcomesReply(
-        judged=judged.count,
-        error_rate=judged.error_rate,
-        brier=judged.brier,
-        expected=judged.expected,
-        met=judged.met,
-        last_told_at=datetime.fromtimestamp(told / 1e6, UTC) if told else None,
-    )
-
-
-def _breakers(service: Service) -> list[BreakerState]:
-    known = service.breakers
-    if not isinstance(known, Breakers):
-        return []
-    return [BreakerState(name=name, state=known.status(name).state) for name in known.names]
 
 
 def _unproven(bundle: Bundle, metrics: dict[str, Any]) -> list[str]:

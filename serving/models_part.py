@@ -15,10 +15,11 @@ from fastapi import APIRouter
 
 from serving.intake import Intake
 from serving.jobs import Bounds, Job, Jobs
-from serving.models_api import Guard, Seen, models_router
+from serving.models_api import Guard, models_router
 from serving.oip_api import oip_router
 from serving.ready import Readiness
 from serving.registered import Registered
+from serving.seen import Seen
 from serving.state import Service
 from serving.training_api import Limits, training_router
 
