@@ -1,7 +1,7 @@
 """Metrics whose label values are bounded, and histograms that cost the request path next to nothing."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -32,14 +32,14 @@ T = TypeVar("T", bound=Labelled)
 class Bounded(Generic[T]):
     """A labelled metric whose labels take known values only; any other value is counted as "other".
 
-    known: the values of each label; None: the first MOST_LEARNT that come are known.
+    name: of the metric; known: by label its values; None: the first MOST_LEARNT that come are known.
     """
 
-    def __init__(self, metric: T, *known: Iterable[str] | None) -> None:
+    def __init__(self, name: str, metric: T, known: Mapping[str, Iterable[str] | None]) -> None:
         """Nothing counted yet."""
-        self._metric: T = metric
-        self._learns = tuple(values is None for values in known)
-        self._known: tuple[set[str], ...] = tuple(set(values or ()) for values in known)
+        self.name, self.label_names, self._metric = name, tuple(known), metric
+        self._learns = tuple(values is None for values in known.values())
+        self._known: tuple[set[str], ...] = tuple(set(values or ()) for values in known.values())
         self._children: dict[tuple[object, ...], T] = {}
 
     def labels(self, *values: object) -> T:

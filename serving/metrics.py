@@ -117,15 +117,21 @@ class Metrics:
         self._averages: dict[str, float] = {}
 
         def counter(name: str, told: str, **labels: Iterable[str] | None) -> Bounded[Counter]:
-            return Bounded(Counter(name, told, tuple(labels), registry=r), *labels.values())
+            made = Bounded(name, Counter(name, told, tuple(labels), registry=r), labels)
+            if len(labels) == 1:
+                for value in next(iter(labels.values())) or ():
+                    made.labels(
+                        value
+                    )  # shown from 0 on, so that the first one counts as an increase
+            return made
 
         def gauge(name: str, told: str, **labels: Iterable[str] | None) -> Bounded[Gauge]:
-            return Bounded(Gauge(name, told, tuple(labels), registry=r), *labels.values())
+            return Bounded(name, Gauge(name, told, tuple(labels), registry=r), labels)
 
         def histogram(
             name: str, told: str, buckets: Sequence[float], **labels: Iterable[str] | None
         ) -> Bounded[Spread]:
-            return Bounded(spread(name, told, buckets, tuple(labels)), *labels.values())
+            return Bounded(name, spread(name, told, buckets, tuple(labels)), labels)
 
         def spread(
             name: str, told: str, buckets: Sequence[float], labels: tuple[str, ...] = ()

@@ -1,14 +1,20 @@
 """Metrics: names, bounded labels, and that they keep moving."""
 
+import re
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.bounded import MOST_LEARNT, OTHER
-from serving.metrics import LOST, REASONS, Metrics
+from serving.bounded import MOST_LEARNT, OTHER, Bounded
+from serving.metrics import CHECKS, FEATURE_STATUSES, LOST, REASONS, STATUSES, Metrics
 from tests.serving.guard_kit import app_of, client_of, series, settings_with
 
+DOCS = Path(__file__).parents[2] / "docs"
+ALL_VALUES = {*CHECKS, *FEATURE_STATUSES, *LOST, *REASONS, *STATUSES}
 NAMES = """
 ml_prediction_requests_total ml_prediction_latency_seconds ml_antenna_predictions_total
 ml_prediction_confidence_avg ml_model_training_duration_seconds ml_model_training_samples
@@ -38,10 +44,7 @@ def test_two_services_count_apart() -> None:
     one.answered("decided", 0.002)
     other.answered("fallback", 0.002)
     assert value(one, "ml_prediction_requests_total", status="decided") == 1
-    assert (
-        other.registry.get_sample_value("ml_prediction_requests_total", {"status": "decided"})
-        is None
-    )
+    assert value(other, "ml_prediction_requests_total", status="decided") == 0
 
 
 def test_an_unknown_label_value_is_counted_as_other() -> None:
@@ -92,21 +95,114 @@ def test_drift_past_one_is_shown_as_it_is() -> None:
 def test_metrics_keep_moving_after_many_requests() -> None:
     """Machine gauges too: they are measured at each scrape, by no thread that could stop."""
     metrics = Metrics()
-    for number in range(100_000):
-        metrics.answered("decided", 0.002)
-        if number % 1000 == 0:
-            metrics.staged("score", 0.001)
-    assert value(metrics, "ml_prediction_requests_total", status="decided") == 100_000
-    before = value(metrics, "process_cpu_seconds_total")
-    for _ in range(50_000):
-        metrics.answered("decided", 0.002)
-    assert value(metrics, "ml_prediction_requests_total", status="decided") == 150_000
-    assert value(metrics, "ml_prediction_latency_seconds_count") == 150_000
-    assert value(metrics, "process_cpu_seconds_total") > before
-    assert value(metrics, "ml_memory_usage_bytes") > 0
+    looked: list[int] = []
+    metrics.refreshed.append(lambda: metrics.drift.set(len(looked)))
+
+    def ask(count: int) -> None:
+        for number in range(count):
+            metrics.staged("read", 0.001)
+            metrics.read("ue_radio", "present", 2, 3.0)
+            metrics.gated("best_cell")
+            metrics.picked(f"cell-{number % 300}", 0.7)
+            metrics.answered("decided", 0.002)
+
+    ask(100_000)
+    before = scrape(metrics)
+    looked.append(1)
+    ask(10_000)
+    after = scrape(metrics)
+    for name, grows in (
+        ("ml_prediction_requests_total", 10_000), ("ml_prediction_latency_seconds_count", 10_000),
+        ("ml_prediction_stage_latency_seconds_count", 10_000), ("ml_feature_rows_total", 20_000),
+        ("ml_feature_age_seconds_count", 10_000), ("ml_gate_decisions_total", 10_000),
+        ("ml_antenna_predictions_total", 10_000),
+    ):  # fmt: skip
+        assert before[name] == 10 * grows and after[name] == 11 * grows, name
+    assert after["ml_prediction_latency_seconds_sum"] == pytest.approx(220)
+    assert (before["ml_data_drift_score"], after["ml_data_drift_score"]) == (0, 1)
+    assert after["process_cpu_seconds_total"] > before["process_cpu_seconds_total"]
+    assert after["ml_memory_usage_bytes"] > 0
     until = time.monotonic() + 10
     while value(metrics, "ml_cpu_usage_percent") == 0:
         assert time.monotonic() < until
+
+
+def scrape(metrics: Metrics) -> Counter[str]:
+    """What a scrape gets, summed over labels."""
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(metrics.text()[0].decode()):
+        for one in family.samples:
+            found[one.name] += one.value  # type: ignore[assignment]
+    return found
+
+
+def test_a_metric_that_cannot_be_measured_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+
+    def broken() -> None:
+        raise OSError("no such thing")
+
+    metrics.refreshed.append(broken)
+    metrics.answered("decided", 0.1)
+    found = scrape(metrics)
+    assert found["ml_prediction_requests_total"] == 1 and found["ml_losses_total"] == 1
+    assert "could not be measured" in caplog.text
+
+
+def described() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Of every metric of ours: its type and labels, in the registry."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    metrics = Metrics()
+    labels = {
+        one.name: one.label_names for one in vars(metrics).values() if isinstance(one, Bounded)
+    }
+    for family in metrics.registry.collect():
+        if not family.name.startswith(("process_", "python_")):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            found[name] = (family.type, labels.get(family.name, ()))
+    return found
+
+
+def test_the_page_tells_every_metric_as_it_is() -> None:
+    page = (DOCS / "serving-guard.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split("|") for line in page.splitlines() if line.startswith("| `ml_")
+            or line.startswith("| `nef_")]  # fmt: skip
+    told = {}
+    for name, kind, labels, unit, meaning in (map(str.strip, row) for row in rows):
+        assert unit and meaning, name
+        told[name.strip("`")] = (kind, tuple(one for one in labels.split(", ") if one))
+    assert told == described()
+
+
+def test_the_example_rules_ask_for_what_there_is() -> None:
+    """Names and the values of labels with known ones; in what Prometheus would load."""
+    config = yaml.safe_load((DOCS / "examples" / "prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    (rules_file,) = config["rule_files"]
+    rules = yaml.safe_load((DOCS / "examples" / rules_file).read_text(encoding="utf-8"))
+    every = [rule for group in rules["groups"] for rule in group["rules"]]
+    recorded = {rule["record"] for rule in every if "record" in rule}
+    known = described()
+    suffixed = {
+        f"{name}_{end}" for name, (kind, _) in known.items() if kind == "histogram"
+        for end in ("bucket", "sum", "count")
+    }  # fmt: skip
+    assert job["metrics_path"] == "/metrics"
+    assert len([rule for rule in every if "alert" in rule]) >= 10
+    for rule in every:
+        text = rule["expr"]
+        assert text.count("(") == text.count(")") and text.count("{") == text.count("}")
+        names = set(re.findall(r"(?<![\w:])(?:service:)?(?:ml|nef)_[a-z0-9_]+(?::\w+)?", text))
+        names |= {name for name in recorded if name in text}
+        assert names or "up{" in text, text
+        assert names <= known.keys() | suffixed | recorded, names - known.keys()
+        for name, inside in re.findall(r"([a-z0-9_]+)\{([^}]*)\}", text):
+            for label, said in re.findall(r'(\w+)[=!]~?"([^"]*)"', inside):
+                if name != "up":
+                    assert label in known[name][1], (name, label)
+                    assert set(said.split("|")) <= ALL_VALUES, said
+        if "alert" in rule:
+            assert rule["labels"]["severity"] in ("page", "warn") and rule["annotations"]["summary"]
 
 
 def test_a_model_that_is_replaced_is_no_longer_shown() -> None:
