@@ -188,6 +188,7 @@ def test_the_example_rules_ask_for_what_there_is() -> None:
         for end in ("bucket", "sum", "count")
     }  # fmt: skip
     assert job["metrics_path"] == "/metrics"
+    assert job["static_configs"] == [{"targets": [f"127.0.0.1:{settings_with().port}"]}]
     assert len([rule for rule in every if "alert" in rule]) >= 10
     for rule in every:
         text = rule["expr"]

@@ -81,6 +81,8 @@ def test_importance_is_the_share_of_the_gain_in_order(client: httpx.Client) -> N
 def test_a_proven_model_is_said_to_be_proven(client: httpx.Client) -> None:
     content = client.get("/api/model-health").json()
     assert (content["status"], content["reasons"]) == ("proven", [])
+    assert content["age_s"] >= 0 and content["registered_at"].endswith("Z")
+    assert (content["drift"], content["outcomes"]) == (None, None)  # nobody watches here
 
 
 def test_a_service_in_agreement_is_ready_and_well(client: httpx.Client) -> None:

@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def app_on(place: Place, folder: Path, **changed: Any) -> FastAPI:
     given: dict[str, Any] = {
         "model": "qos@champion", "repo": place.repo, "data": folder, "store_s": 5.0,
         "registry_uri": place.uri, "log_level": "error", "rates_on": False,
-        "interval_s": INTERVAL_S,
+        "interval_s": INTERVAL_S, "handovers_a_minute": 600,
     }  # fmt: skip
     return service_app(read_settings(**given | changed))
 
@@ -310,6 +311,40 @@ def test_the_model_in_use_is_shown_and_another_takes_its_place(
 def test_health_is_shown_without_being_asked_for(http: httpx.Client) -> None:
     until(lambda: value(scraped(http), "ml_health_check", check="ready") == 1)
     assert value(scraped(http), "ml_health_check", check="store") == 1
+
+
+def test_health_tells_of_the_breakers_and_an_open_one_is_no_good_health(
+    app: FastAPI, http: httpx.Client
+) -> None:
+    well = http.get("/api/health").json()
+    assert well["status"] == "ok", well
+    assert {one["name"]: one["state"] for one in well["breakers"]} == dict.fromkeys(
+        ("store", "nef", "registry"), "closed"
+    )
+    breakers = app.state.service.breakers
+    for _ in range(100):
+        breakers.failed("nef")
+    try:
+        ill = http.get("/api/health").json()
+        assert ill["status"] == "degraded"
+        assert {"name": "nef", "state": "open"} in ill["breakers"]
+        assert value(scraped(http), "ml_circuit_breaker_open", breaker="nef") == 1
+    finally:
+        breakers.reset("nef")
+    assert value(scraped(http), "ml_circuit_breaker_open", breaker="nef") == 0
+
+
+def test_a_model_has_an_age_and_its_last_outcome_a_time(
+    http: httpx.Client, asked: dict[str, Any]
+) -> None:
+    outcome = {"decision_id": decide(http, asked)["decision_id"], "success": True}
+    assert http.post("/api/feedback", json=[outcome]).json()["accepted"] == 1
+    health = http.get("/api/model-health").json()
+    assert 0 <= health["age_s"] < 3600
+    last = datetime.fromisoformat(health["outcomes"]["last_told_at"])
+    assert abs(last.timestamp() - time.time()) < 60
+    shown = value(scraped(http), "ml_qos_last_feedback_timestamp_seconds")
+    assert shown == pytest.approx(last.timestamp(), abs=1e-3)
 
 
 def test_nothing_was_lost_and_no_label_names_a_subscriber(
