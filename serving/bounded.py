@@ -1,17 +1,18 @@
-"""Metrics whose label values are bounded, and histograms that cost the request path next to nothing."""
+"""Metrics whose label values are bounded, and those that cost the request path next to nothing."""
 
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 OTHER = "other"
 MOST_LEARNT = 200
-_TOGETHER = 1024  # values that wait for their buckets, so that one call sorts them all
+_TOGETHER = 1024
 
 
 class Labelled(Protocol):
@@ -74,64 +75,118 @@ class Bounded(Generic[T]):
                 known.clear()
 
 
-class Spread(Collector):
-    """A histogram. Values wait, and are sorted into their buckets many at a time: at scrapes, and
-    whenever enough of them wait."""
+class _Waits(Collector):
+    """A metric whose numbers wait in a list and are taken in many at a time: at scrapes, and whenever
+    enough of them wait. From any thread; no number that comes meanwhile is lost."""
 
-    def __init__(
-        self, name: str, told: str, buckets: Sequence[float], labels: Sequence[str] = ()
-    ) -> None:
-        """buckets: upper bounds, ascending, without infinity."""
+    def __init__(self, name: str, told: str, labels: Sequence[str] = ()) -> None:
+        """Nothing counted yet."""
         self._name, self._told, self._labels = name, told, tuple(labels)
-        self._bounds = np.asarray(buckets, dtype=np.float64)
-        self._ends = [*map(floatToGoString, buckets), "+Inf"]
         self._children: dict[tuple[str, ...], Self] = {}
-        self._counts = np.zeros(len(self._ends), dtype=np.int64)
-        self._sum, self._waiting, self._lock = 0.0, list[float](), threading.Lock()
+        self._waiting, self._lock = list[float](), threading.Lock()
 
     def labels(self, *values: str) -> Self:
         """The child of these values."""
         with self._lock:
             if values not in self._children:
-                bounds = self._bounds.tolist()
-                self._children[values] = type(self)(self._name, self._told, bounds)
+                self._children[values] = self._child()
             return self._children[values]
-
-    def observe(self, amount: float) -> None:
-        """One more value; NaN is none. From any thread."""
-        waiting = self._waiting
-        waiting.append(amount)
-        if len(waiting) >= _TOGETHER:
-            self._sort()
 
     def clear(self) -> None:
         """Drops every child."""
         with self._lock:
             self._children.clear()
 
+    def _child(self) -> Self:
+        return type(self)(self._name, self._told)
+
+    def _all(self) -> list[tuple[tuple[str, ...], Self]]:
+        """What is shown: itself, or its children by label values."""
+        with self._lock:
+            return [*self._children.items()] if self._labels else [((), self)]
+
+    def _take(self) -> None:
+        with self._lock:
+            self._take_in()
+
+    def _taken(self) -> list[float]:
+        taken = self._waiting[:]
+        del self._waiting[: len(taken)]  # what comes meanwhile stays
+        return taken
+
+    def _take_in(self) -> None:
+        raise NotImplementedError
+
+
+class Tally(_Waits):
+    """A counter."""
+
+    _total = 0.0
+
+    def inc(self, by: float = 1.0) -> None:
+        """So many more."""
+        waiting = self._waiting
+        waiting.append(by)
+        if len(waiting) >= _TOGETHER:
+            self._take()
+
+    def collect(self) -> Iterator[Metric]:
+        """The family, as Prometheus reads it."""
+        family = CounterMetricFamily(self._name, self._told, labels=self._labels)
+        for values, child in self._all():
+            with child._lock:
+                child._take_in()
+                family.add_metric(values, child._total)
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        """The family, without values."""
+        return (CounterMetricFamily(self._name, self._told, labels=self._labels),)
+
+    def _take_in(self) -> None:
+        self._total += math.fsum(self._taken())
+
+
+class Spread(_Waits):
+    """A histogram."""
+
+    def __init__(
+        self, name: str, told: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> None:
+        """buckets: upper bounds, ascending, without infinity."""
+        super().__init__(name, told, labels)
+        self._bounds = np.asarray(buckets, dtype=np.float64)
+        self._ends = [*map(floatToGoString, buckets), "+Inf"]
+        self._counts = np.zeros(len(self._ends), dtype=np.int64)
+        self._sum = 0.0
+
+    def observe(self, amount: float) -> None:
+        """One more value; NaN is none."""
+        waiting = self._waiting
+        waiting.append(amount)
+        if len(waiting) >= _TOGETHER:
+            self._take()
+
     def collect(self) -> Iterator[Metric]:
         """The family, as Prometheus reads it."""
         family = HistogramMetricFamily(self._name, self._told, labels=self._labels)
-        with self._lock:
-            children = [*self._children.items()] if self._labels else [((), self)]
-        for values, child in children:
-            counts, total = child._sort()
-            ends = zip(self._ends, np.cumsum(counts).tolist(), strict=True)
-            family.add_metric(values, [(end, count) for end, count in ends], total)
+        for values, child in self._all():
+            with child._lock:
+                child._take_in()
+                counts, total = np.cumsum(child._counts).tolist(), child._sum
+            family.add_metric(values, list(zip(self._ends, counts, strict=True)), total)
         yield family
 
     def describe(self) -> Iterable[Metric]:
         """The family, without values."""
         return (HistogramMetricFamily(self._name, self._told, labels=self._labels),)
 
-    def _sort(self) -> tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", float]:
-        """Counts by bucket and the sum, of all that came."""
-        with self._lock:
-            taken = self._waiting[:]
-            del self._waiting[: len(taken)]  # what comes meanwhile stays
-            values = np.array(taken, dtype=np.float64)
-            values = values[~np.isnan(values)]
-            places = np.searchsorted(self._bounds, values, side="left")
-            self._counts += np.bincount(places, minlength=len(self._ends))
-            self._sum += float(values.sum())
-            return self._counts.copy(), self._sum
+    def _child(self) -> Self:
+        return type(self)(self._name, self._told, self._bounds.tolist())
+
+    def _take_in(self) -> None:
+        values = np.array(self._taken(), dtype=np.float64)
+        values = values[~np.isnan(values)]
+        places = np.searchsorted(self._bounds, values, side="left")
+        self._counts += np.bincount(places, minlength=len(self._ends))
+        self._sum += float(values.sum())

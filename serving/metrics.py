@@ -10,7 +10,6 @@ import psutil
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Gauge,
     GCCollector,
     ProcessCollector,
@@ -20,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.service_class import SERVICE_CLASSES
-from serving.bounded import MOST_LEARNT, Bounded, Spread
+from serving.bounded import MOST_LEARNT, Bounded, Spread, Tally
 from serving.bounded import OTHER as OTHER
 
 log = logging.getLogger(__name__)
@@ -116,8 +115,8 @@ class Metrics:
         self.refreshed: list[Callable[[], None]] = []
         self._averages: dict[str, float] = {}
 
-        def counter(name: str, told: str, **labels: Iterable[str] | None) -> Bounded[Counter]:
-            made = Bounded(name, Counter(name, told, tuple(labels), registry=r), labels)
+        def counter(name: str, told: str, **labels: Iterable[str] | None) -> Bounded[Tally]:
+            made = Bounded(name, tally(name, told, tuple(labels)), labels)
             if len(labels) == 1:
                 for value in next(iter(labels.values())) or ():
                     made.labels(
@@ -132,6 +131,11 @@ class Metrics:
             name: str, told: str, buckets: Sequence[float], **labels: Iterable[str] | None
         ) -> Bounded[Spread]:
             return Bounded(name, spread(name, told, buckets, tuple(labels)), labels)
+
+        def tally(name: str, told: str, labels: tuple[str, ...] = ()) -> Tally:
+            made = Tally(name, told, labels)
+            r.register(made)
+            return made
 
         def spread(
             name: str, told: str, buckets: Sequence[float], labels: tuple[str, ...] = ()
@@ -164,8 +168,7 @@ class Metrics:
                                  outcome=("applied", "none"))  # fmt: skip
         self.handover_compliance = counter("nef_handover_compliance", "Verdicts on QoS",
                                            outcome=("ok", "failed"))  # fmt: skip
-        self.coverage_loss = Counter("nef_coverage_loss_handovers", "Away from a cell that was lost",
-                                     registry=r)  # fmt: skip
+        self.coverage_loss = tally("nef_coverage_loss_handovers", "Away from a cell that was lost")
         self.compliance = counter("ml_qos_compliance", "Outcomes of decisions",
                                   service_type=SERVICES, outcome=MET)  # fmt: skip
         self.violation = counter("ml_qos_violation", "Thresholds that were not met",
@@ -191,8 +194,9 @@ class Metrics:
                                      view=None)  # fmt: skip
         self.feature_status = counter("ml_feature_rows", "Rows read, by status", view=None,
                                       status=FEATURE_STATUSES)  # fmt: skip
-        self.dropped_records = Counter("ml_dropped_records", "Decisions and outcomes that were not"
-                                       " kept", registry=r)  # fmt: skip
+        self.dropped_records = tally(
+            "ml_dropped_records", "Decisions and outcomes that were not kept"
+        )
         self.losses = counter("ml_losses", "What was lost or failed inside", what=LOST)
         self.training = spread("ml_model_training_duration_seconds", "Training jobs", TRAINING_S)
         self.training_samples = unknown(

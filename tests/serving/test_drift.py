@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
 from models.bundle import Bundle
-from serving.bounded import Spread
+from serving.bounded import Spread, Tally
 from serving.drift import LEAST, WINDOW, Drift, Reference
 from serving.judged import WINDOW as JUDGED
 from serving.judged import Judged
@@ -213,17 +213,19 @@ def test_a_spread_is_what_prometheus_own_histogram_is(values: list[float]) -> No
 
 
 def test_a_spread_keeps_what_many_threads_tell_while_it_is_read() -> None:
-    spread = Spread("x", "told", BOUNDS)
+    spread, tally = Spread("x", "told", BOUNDS), Tally("x", "told")
     ended = threading.Event()
 
     def read() -> None:
         while not ended.is_set():
             list(spread.collect())
+            list(tally.collect())
             time.sleep(0)
 
     def tell() -> None:
         for _ in range(20_000):
             spread.observe(1.0)
+            tally.inc()
 
     threads = [threading.Thread(target=tell) for _ in range(4)]
     reader = threading.Thread(target=read)
@@ -235,6 +237,7 @@ def test_a_spread_keeps_what_many_threads_tell_while_it_is_read() -> None:
     reader.join()
     samples = {one.name: one.value for one in next(iter(spread.collect())).samples}
     assert (samples["x_count"], samples["x_sum"]) == (80_000, 80_000)
+    assert [one.value for one in next(iter(tally.collect())).samples] == [80_000]
 
 
 def test_nothing_that_waits_piles_up_without_scrapes() -> None:
