@@ -60,14 +60,12 @@ def blocks(page: str) -> list[Block]:
 
 
 def environment_in(folder: Path) -> dict[str, str]:
-    """Of a command in the checkout; curl fails where an answer is an error."""
+    """Of a command in the checkout."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    (folder / ".curlrc").write_text("fail-with-body\nshow-error\n", encoding="utf-8")
     return inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder),
         "QOS_PSEUDONYM_KEY": "a key of this test alone",
-        "CURL_HOME": str(folder),
     }
 
 

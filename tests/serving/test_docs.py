@@ -59,6 +59,8 @@ def after_a_run(
             old = params[section].get(name)
             params[section][name] = old | value if isinstance(old, dict) else value
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    # curl then fails where an answer is an error
+    (folder / ".curlrc").write_text("fail-with-body\nshow-error\n", encoding="utf-8")
     ue, five_qi, cells = busiest(small_world)
     asked = {
         "ue_id": ue, "five_qi": five_qi, "connected_to": cells[0],
@@ -66,8 +68,8 @@ def after_a_run(
     }  # fmt: skip
     with nef_server() as nef:
         yield Checkout(folder, asked, {
-            "QOS_PSEUDONYM_KEY": KEY, "NEF_API_URL": nef.url, "NEF_USERNAME": "admin",
-            "NEF_PASSWORD": PASSWORD, "ML_STORE_SECONDS": "5",
+            "CURL_HOME": str(folder), "QOS_PSEUDONYM_KEY": KEY, "NEF_API_URL": nef.url, "NEF_USERNAME": "admin",
+            "NEF_PASSWORD": PASSWORD, "ML_STORE_SECONDS": "5", "ML_ANSWER_SECONDS": "120",
         })  # fmt: skip
 
 
