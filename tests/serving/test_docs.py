@@ -54,7 +54,8 @@ def after_a_run(
     rows = pl.read_parquet(frame_file(folder / "data" / "frame.parquet"))
     rows.with_columns(task=pl.lit("qos_met")).write_parquet(folder / "data" / "frame.parquet")
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in QUICK.items():
+    quick: dict[str, dict[str, Any]] = QUICK
+    for section, values in quick.items():
         for name, value in values.items():
             old = params[section].get(name)
             params[section][name] = old | value if isinstance(old, dict) else value
@@ -68,7 +69,8 @@ def after_a_run(
     }  # fmt: skip
     with nef_server() as nef:
         yield Checkout(folder, asked, {
-            "CURL_HOME": str(folder), "QOS_PSEUDONYM_KEY": KEY, "NEF_API_URL": nef.url, "NEF_USERNAME": "admin",
+            "CURL_HOME": str(folder), "QOS_PSEUDONYM_KEY": KEY,
+            "NEF_API_URL": nef.url, "NEF_USERNAME": "admin",
             "NEF_PASSWORD": PASSWORD, "ML_STORE_SECONDS": "5", "ML_ANSWER_SECONDS": "120",
         })  # fmt: skip
 
