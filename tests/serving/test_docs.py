@@ -54,7 +54,7 @@ def after_a_run(
     rows = pl.read_parquet(frame_file(folder / "data" / "frame.parquet"))
     rows.with_columns(task=pl.lit("qos_met")).write_parquet(folder / "data" / "frame.parquet")
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    quick: dict[str, dict[str, Any]] = QUICK
+    quick: dict[str, Any] = QUICK
     for section, values in quick.items():
         for name, value in values.items():
             old = params[section].get(name)
