@@ -5,19 +5,20 @@ anywhere to learn this. The same rows and seed give the same bytes.
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from models import trees
+from models.trees import Trees, grown
 from schemas.errors import QosError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Levels = NDArray[np.float32] | Floats
 
+WHAT = "rsrp_forecast"
 DEPTH_S = 5  # reports that are looked at
 SLOW = 0.05  # of the newest second, in the mean of long
 FEATURES = (
@@ -45,7 +46,7 @@ class History:
         Raises QosError before the first second.
         """
         if self.mean_dbm is None:
-            raise QosError("rsrp_forecast: no second was seen, at least 1 is asked for")
+            raise QosError(f"{WHAT}: no second was seen, at least 1 is asked for")
         past = np.stack(
             [self.recent[min(back, len(self.recent) - 1)][ue, cell] for back in range(DEPTH_S)]
         ).astype(np.float64)
@@ -72,29 +73,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The trees as LightGBM text, and what they were trained on."""
+    """The trees, and what they were trained on."""
 
-    trees: str
+    trees: Trees
     fitted: dict[str, Any]
-
-    @cached_property
-    def booster(self) -> lgb.Booster:
-        """The parsed trees."""
-        return lgb.Booster(model_str=self.trees)
 
     def change_db(self, matrix: Floats) -> Floats:
         """Of each row of `History.features`: the mean of the next seconds less the newest report.
 
         Raises QosError for another number of columns.
         """
-        if matrix.ndim != 2 or matrix.shape[1] != len(FEATURES):
-            raise QosError(
-                f"rsrp_forecast: a matrix of shape {matrix.shape}; it takes {len(FEATURES)} "
-                f"columns, from {FEATURES[0]!r} to {FEATURES[-1]!r}"
-            )
-        if not matrix.shape[0]:
-            return np.zeros(0)
-        return np.asarray(self.booster.predict(matrix, num_threads=1), dtype=np.float64)
+        return self.trees.predict(matrix)
 
 
 def fit(matrix: Floats, change_db: Floats, settings: Settings, seed: int) -> Forecast:
@@ -103,15 +92,24 @@ def fit(matrix: Floats, change_db: Floats, settings: Settings, seed: int) -> For
     Raises QosError where there are no rows.
     """
     if not len(change_db):
-        raise QosError("rsrp_forecast: 0 rows, at least 1 is asked for")
+        raise QosError(f"{WHAT}: 0 rows, at least 1 is asked for")
     parameters = {
         "objective": "regression", "learning_rate": settings.learning_rate,
-        "num_leaves": settings.leaves,
-        "min_data_in_leaf": max(5, min(settings.rows_per_leaf, len(change_db) // 50)),
-        "seed": seed, "deterministic": True, "force_row_wise": True, "num_threads": 1,
-        "verbosity": -1,
+        "num_leaves": settings.leaves, "min_data_in_leaf": settings.rows_per_leaf,
     }  # fmt: skip
-    data = lgb.Dataset(matrix, change_db, feature_name=list(FEATURES), params={"verbosity": -1})
-    trees = str(lgb.train(parameters, data, settings.rounds).model_to_string())
+    learned = grown(WHAT, FEATURES, matrix, change_db, parameters, settings.rounds, seed)
     told = {"rows": len(change_db), "horizon_s": settings.horizon_s, "seed": seed}
-    return Forecast(trees, told)
+    return Forecast(learned, told)
+
+
+def to_files(forecast: Forecast) -> dict[str, bytes]:
+    """The forecast as file name to text; `from_files` reads it back."""
+    return trees.to_files(forecast.trees, forecast.fitted)
+
+
+def from_files(files: dict[str, bytes], where: str = WHAT) -> Forecast:
+    """The forecast in `files`; `where` names it in errors.
+
+    Raises QosError if a file is missing, changed or truncated, or is of other features than these.
+    """
+    return Forecast(*trees.from_files(files, WHAT, FEATURES, where))

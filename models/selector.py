@@ -4,25 +4,23 @@ Pure: arrays in, probabilities out. A row is a UE and one of its candidate cells
 decision; what came of it is a label and never a feature. The same rows and seed give the same bytes.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from models import calibration
+from models import calibration, trees
 from models.calibration import EDGE, Calibration, Kind, calibrated, fit_calibration
-from schemas.errors import QosError, listed
+from models.trees import Trees, grown, json_bytes
+from schemas.errors import QosError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-FORMAT = 1
-MANIFEST, TREES, CALIBRATION = FILES = ("manifest.json", "trees.txt", "calibration.json")
+WHAT = "selector"
+CALIBRATION = "calibration.json"
 BINS = 10  # of the expected calibration error
 SUBCARRIERS = 12.0  # of a PRB, over which RSRQ is counted (TS 38.215, 5.1.3)
 
@@ -122,31 +120,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Selector:
-    """The trees as LightGBM text, their calibration, and what they were trained on."""
+    """The trees, their calibration, and what they were trained on."""
 
-    trees: str
+    trees: Trees
     calibration: Calibration
     fitted: dict[str, Any]
-
-    @cached_property
-    def booster(self) -> lgb.Booster:
-        """The parsed trees."""
-        return lgb.Booster(model_str=self.trees)
 
     def probability(self, matrix: Floats) -> Floats:
         """Of each row of `features`: the calibrated probability that the request is met there.
 
         Raises QosError for another number of columns.
         """
-        if matrix.ndim != 2 or matrix.shape[1] != len(FEATURES):
-            raise QosError(
-                f"selector: a matrix of shape {matrix.shape}; it takes {len(FEATURES)} columns, "
-                f"from {FEATURES[0]!r} to {FEATURES[-1]!r}"
-            )
-        if not matrix.shape[0]:
-            return np.zeros(0)
-        raw = self.booster.predict(matrix, num_threads=1)
-        return np.clip(calibrated(self.calibration, np.asarray(raw)), EDGE, 1.0 - EDGE)
+        raw = self.trees.predict(matrix)
+        return np.clip(calibrated(self.calibration, raw), EDGE, 1.0 - EDGE)
 
 
 def fit(matrix: Floats, met: Ints, run: Ints, settings: Settings, seed: int) -> Selector:
@@ -166,15 +152,14 @@ def fit(matrix: Floats, met: Ints, run: Ints, settings: Settings, seed: int) -> 
     raw = np.zeros(len(met))
     for fold in range(settings.folds):
         held = np.isin(run, runs[fold :: settings.folds])
-        trees = lgb.Booster(model_str=_trees(matrix[~held], met[~held], settings, seed))
-        raw[held] = trees.predict(matrix[held])
+        raw[held] = _grown(matrix[~held], met[~held], settings, seed).predict(matrix[held])
     fitted = fit_calibration(raw, met, settings.calibration, np.ones(len(met)))
     across = calibrated(fitted, raw)
     told = {
         "rows": len(met), "runs": int(runs.size), "met": round(float(met.mean()), 5), "seed": seed,
         "log_loss": round(_log_loss(met, across), 5),
     }  # fmt: skip
-    return Selector(_trees(matrix, met, settings, seed), fitted, told)
+    return Selector(_grown(matrix, met, settings, seed), fitted, told)
 
 
 def calibration_error(probability: Floats, met: Ints, bins: int = BINS) -> float:
@@ -190,67 +175,28 @@ def calibration_error(probability: Floats, met: Ints, bins: int = BINS) -> float
 
 def to_files(selector: Selector) -> dict[str, bytes]:
     """The selector as file name to text; `from_files` reads it back."""
-    content = {
-        TREES: selector.trees.encode(),
-        CALIBRATION: _json(calibration.to_json(selector.calibration)),
-    }
-    manifest = {
-        "format": FORMAT,
-        "features": list(FEATURES),
-        "fitted": selector.fitted,
-        "files": {name: _sha256(data) for name, data in content.items()},
-    }
-    return {MANIFEST: _json(manifest)} | content
+    beside = {CALIBRATION: json_bytes(calibration.to_json(selector.calibration))}
+    return trees.to_files(selector.trees, selector.fitted, beside)
 
 
-def from_files(files: dict[str, bytes], where: str = "selector") -> Selector:
+def from_files(files: dict[str, bytes], where: str = WHAT) -> Selector:
     """The selector in `files`; `where` names it in errors.
 
     Raises QosError if a file is missing, changed or truncated, or is of other features than these.
     """
-    if missing := [name for name in FILES if name not in files]:
-        raise QosError(f"{where}: lacks {listed(missing)}")
-    try:
-        manifest = json.loads(files[MANIFEST])
-        version, named, digests = manifest["format"], manifest["features"], manifest["files"]
-        expected = {name: digests[name] for name in (TREES, CALIBRATION)}
-        fitted = dict(manifest["fitted"])
-    except (ValueError, KeyError, TypeError):
-        raise QosError(f"{where}/{MANIFEST}: not a whole manifest of a selector") from None
-    if version != FORMAT:
-        raise QosError(f"{where}/{MANIFEST}: format {version}; this version reads {FORMAT}")
-    if named != list(FEATURES):
-        raise QosError(
-            f"{where}: trained on other features than this version computes: "
-            f"{listed(sorted(set(named) ^ set(FEATURES)) or named)}; train it again"
-        )
-    for name, digest in expected.items():
-        if _sha256(files[name]) != digest:
-            raise QosError(f"{where}/{name}: changed or truncated since training")
-    found = calibration.from_json(json.loads(files[CALIBRATION]))
-    return Selector(files[TREES].decode(), found, fitted)
+    found, fitted = trees.from_files(files, WHAT, FEATURES, where, [CALIBRATION])
+    return Selector(found, calibration.from_json(json.loads(files[CALIBRATION])), fitted)
 
 
-def _trees(matrix: Floats, met: Ints, settings: Settings, seed: int) -> str:
-    data = lgb.Dataset(matrix, met, feature_name=list(FEATURES), params={"verbosity": -1})
+def _grown(matrix: Floats, met: Ints, settings: Settings, seed: int) -> Trees:
     parameters = {
         "objective": "binary", "learning_rate": settings.learning_rate,
         "num_leaves": settings.leaves, "feature_fraction": settings.feature_share,
-        "min_data_in_leaf": max(5, min(settings.rows_per_leaf, len(met) // 50)),
-        "bagging_fraction": settings.row_share, "bagging_freq": 1, "lambda_l2": settings.l2,
-        "seed": seed, "deterministic": True, "force_row_wise": True, "num_threads": 1,
-        "verbosity": -1,
+        "min_data_in_leaf": settings.rows_per_leaf, "bagging_fraction": settings.row_share,
+        "bagging_freq": 1, "lambda_l2": settings.l2,
     }  # fmt: skip
-    return str(lgb.train(parameters, data, settings.rounds).model_to_string())
+    return grown(WHAT, FEATURES, matrix, met, parameters, settings.rounds, seed)
 
 
 def _log_loss(met: Ints, probability: Floats) -> float:
     return float(-np.log(np.where(met == 1, probability, 1.0 - probability)).mean())
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

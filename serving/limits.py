@@ -35,7 +35,7 @@ def bounds_of(settings: ServingSettings) -> Bounds:
         body_bytes=settings.max_body_bytes,
         longer={path: settings.max_samples_bytes for path in samples}
         | {"/api/predict/batch": 16 * settings.max_body_bytes},
-        media={"/v2/models": frozenset(("application/octet-stream",))},
+        media={"/v2/models": frozenset(("application/octet-stream", ""))},  # Triton's names none
         held_bytes=4 * max(settings.max_samples_bytes, settings.max_body_bytes),
         body_s=settings.body_s,
         answer_s=settings.answer_s,
@@ -153,7 +153,7 @@ class Limits:
         given, _, parameters = headers.get(b"content-type", b"").decode("latin-1").partition(";")
         charset = parameters.lower().replace(" ", "").replace('"', "")
         if given.strip().lower() not in allowed or charset not in ("", "charset=utf-8"):
-            told = f"must be {' or '.join(sorted(allowed))}, in UTF-8"
+            told = f"must be {' or '.join(sorted(allowed - {''}))}, in UTF-8"
             raise Problem(415, [("content-type", told)], headers={"connection": "close"})
         if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             told = "encoded bodies are not read"

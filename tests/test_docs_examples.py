@@ -1,7 +1,9 @@
 """The examples of docs/, run block by block in a checkout of their own.
 
 A block whose first line is `# <path>` is that file; any other bash or python block is run where the
-packages are, and the text block after it is what it prints (… stands for anything).
+packages are, and the text block after it is what it prints (… stands for anything). A console block, with
+its `$`, shows what is typed by hand and is not run in its turn: what does not end, what takes minutes, or
+what changes the checkout behind a page's back.
 """
 
 import os
@@ -9,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 COPIED = (
     "Makefile", "benchmarks", "docs", "dvc.yaml", "feature_repo", "lifecycle", "models", "nef",
-    "data/capture/.gitignore", "params.yaml", "pipelines", "pyproject.toml", "schemas", "stores",
-    "tests/__init__.py", "tests/conftest.py", "tests/feature_repo/__init__.py",
+    "data/capture/.gitignore", "params.yaml", "pipelines", "pyproject.toml", "schemas", "serving",
+    "stores", "tests/__init__.py", "tests/conftest.py", "tests/feature_repo/__init__.py",
 )  # fmt: skip
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w/.-]+\.\w+)\n")
@@ -56,19 +59,25 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
-def run(folder: Path, command: list[str], code: str = "") -> str:
-    """What a command prints in the checkout; fails with what it said."""
+def environment_in(folder: Path) -> dict[str, str]:
+    """Of a command in the checkout."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    environment = inherited | {
+    return inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder),
         "QOS_PSEUDONYM_KEY": "a key of this test alone",
     }
+
+
+def run(
+    folder: Path, command: list[str], code: str = "", changed: Mapping[str, str] | None = None
+) -> str:
+    """What a command prints in the checkout; fails with what it said. changed: of its environment."""
     done = subprocess.run(
         command,
         input=code,
         cwd=folder,
-        env=environment,
+        env=environment_in(folder) | dict(changed or {}),
         capture_output=True,
         text=True,
         check=False,
@@ -77,8 +86,14 @@ def run(folder: Path, command: list[str], code: str = "") -> str:
     return done.stdout
 
 
-def perform(folder: Path, page: str) -> None:
-    """Runs every block of the page in its order and compares what comes out."""
+def perform(
+    folder: Path, page: str, instead: Mapping[str, str] | None = None,
+    changed: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Runs every block of the page in its order and compares what comes out.
+
+    instead: what stands in the blocks for what the page says, as an address; changed: of the environment.
+    """
     for block in blocks(page):
         if placed := _FILE.match(block.code):
             path = folder / placed[1]
@@ -86,26 +101,35 @@ def perform(folder: Path, page: str) -> None:
             path.write_text(block.code.removeprefix(placed[0]), encoding="utf-8")
         elif block.kind in ("bash", "python"):
             runner = ["bash", "-euo", "pipefail"] if block.kind == "bash" else [sys.executable, "-"]
-            printed = run(folder, runner, block.code)
+            code = block.code
+            for said, meant in (instead or {}).items():
+                code = code.replace(said, meant)
+            printed = run(folder, runner, code, changed)
             wanted = re.escape(block.printed.strip()).replace("…", ".*")
             if block.printed:
                 assert re.fullmatch(wanted, printed.strip()), (block.code, printed)
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """What the pages' commands need, under DVC but without outputs; the environment stands ready."""
+def copy_to(folder: Path) -> None:
+    """What the pages' commands need; the environment stands ready."""
     for name in COPIED:
-        source, target = ROOT / name, tmp_path / name
+        source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.db"))
+            ignored = shutil.ignore_patterns("__pycache__", "*.db")
+            shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy(source, target)
-    ready = tmp_path / ".venv" / ".ready"  # `make` would install what this process already has
+    ready = folder / ".venv" / ".ready"  # `make` would install what this process already has
     ready.parent.mkdir()
-    (tmp_path / "uv.lock").touch()
+    (folder / "uv.lock").touch()
     ready.touch()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Under DVC but without outputs."""
+    copy_to(tmp_path)
     run(tmp_path, [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"])
     return tmp_path
 

@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from models.rsrp_forecast import DEPTH_S, FEATURES, SLOW, Forecast, History, Settings, fit
+from models import selector
+from models.calibration import Calibration, fit_calibration
+from models.rsrp_forecast import (
+    DEPTH_S,
+    FEATURES,
+    SLOW,
+    Forecast,
+    History,
+    Settings,
+    fit,
+    from_files,
+    to_files,
+)
+from models.trees import Trees
 from schemas.errors import QosError
 
 SMALL = Settings(rounds=60, rows_per_leaf=20)
@@ -63,3 +76,23 @@ def test_what_cannot_be_is_refused() -> None:
     _, _, forecast = learned(200)
     with pytest.raises(QosError, match="takes 8 columns"):
         forecast.change_db(np.zeros((2, 3)))
+
+
+def test_what_was_saved_forecasts_the_same() -> None:
+    matrix, _, forecast = learned(500)
+    again = from_files(to_files(forecast))
+    assert again == forecast
+    assert np.array_equal(again.change_db(matrix), forecast.change_db(matrix))
+    assert sorted(to_files(forecast)) == ["manifest.json", "trees.txt"]
+
+
+def test_the_files_of_another_model_are_refused() -> None:
+    other = selector.Selector(
+        Trees(selector.WHAT, selector.FEATURES, "tree"), fit_platt(), {"rows": 1}
+    )
+    with pytest.raises(QosError, match="kept: trained on other features than this version"):
+        from_files(selector.to_files(other), "kept")
+
+
+def fit_platt() -> Calibration:
+    return fit_calibration(np.array([0.2, 0.8]), np.array([0, 1]), "platt", np.ones(2))
