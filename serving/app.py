@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from nef.server.docs_page import local_docs
 from serving import decision_api
 from serving.direct import Check, Direct
+from serving.gathered import Gathered
 from serving.live import load_live
 from serving.problems import ProblemReply, install
 from serving.state import Service, Settings
@@ -58,7 +59,7 @@ def create_app(
         title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
         telemetry=OWN_TRACES_ONLY,
     )  # fmt: skip
-    app.state.service = service
+    app.state.service, app.state.gathered = service, Gathered(service)
     install(app)
     app.include_router(decision_api.router, dependencies=[Depends(one) for one in decides])
     app.add_middleware(Direct, router=decision_api.router, checks=decides)

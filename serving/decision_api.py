@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from serving.gathered import gathered_of
 from serving.pending import Pending
 from serving.predict import Decided, decide_all
 from serving.problems import Problem, checked, problem_responses, read_body
@@ -63,7 +64,10 @@ async def predict_batch(request: Request) -> Response:
     service, began = service_of(request), time.perf_counter()
     body = await read_body(request, _MOST_BATCH_BYTES * service.settings.max_body_bytes)
     asked = checked(BatchRequest, body)
-    decided = await _decided(service, list(asked.requests))
+    try:
+        decided = await decide_all(service, asked.requests)
+    except BadOverride as error:
+        raise Problem(422, [("features", str(error))]) from None
     _answered(service, decided, began)
     return _json({"decisions": [reply_of(one) for one in decided]})
 
@@ -113,16 +117,12 @@ async def predicted(request: Request, job_id: str) -> Response:
 async def _one(request: Request, shape: Callable[[Decided], dict[str, Any]]) -> Response:
     service, began = service_of(request), time.perf_counter()
     asked = checked(PredictRequest, await read_body(request, service.settings.max_body_bytes))
-    decided = await _decided(service, [asked])
-    _answered(service, decided, began)
-    return _json(shape(decided[0]))
-
-
-async def _decided(service: Service, asked: list[PredictRequest]) -> list[Decided]:
     try:
-        return await decide_all(service, asked)
+        decided = await gathered_of(request).decide(asked)
     except BadOverride as error:
         raise Problem(422, [("features", str(error))]) from None
+    _answered(service, [decided], began)
+    return _json(shape(decided))
 
 
 def _check(service: Service, asked: PredictRequest) -> None:
