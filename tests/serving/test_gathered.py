@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
+from models.gate import GateParams
 from serving.gate import AdaptiveGate
 from serving.gathered import MOST_TOGETHER, Gathered
 from serving.live import load_live
@@ -75,9 +76,10 @@ async def alone(service: Service, requests: Sequence[PredictRequest]) -> list[De
 def test_a_decision_is_the_same_to_the_last_bit_whoever_came_along(
     service: Service, requests: list[PredictRequest]
 ) -> None:
-    service.gate = AdaptiveGate()  # which remembers who was moved
+    patient = GateParams(min_interval_s=1000.0)  # longer than this test on any machine
+    service.gate = AdaptiveGate(patient)  # it remembers who was moved
     together = asyncio.run(at_once(service, requests))
-    service.gate = AdaptiveGate()
+    service.gate = AdaptiveGate(patient)
     one_by_one = asyncio.run(alone(service, requests))
     assert [shown(one) for one in together] == [shown(one) for one in one_by_one]
     assert len({one.decision_id for one in together}) == len(requests)
