@@ -11,17 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import polars as pl
-import psutil
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.decision_service import decision_service
 from benchmarks.feature_server import free_port, load, running
 from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
@@ -116,21 +117,16 @@ def ours(
     seconds: float, requests: int,
 ) -> dict[str, Any]:  # fmt: skip
     """What the decision service does; memory of its process before and after all requests."""
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "serving", "--model", str(bundle), "--profile", "redis"),
-        *("--repo", str(repo), "--port", str(port)),
-    ]
-    url, bodies = f"http://127.0.0.1:{port}", [json.dumps(one) for one in asked]
-    with running(command, port, 120):
-        server = next(one for one in psutil.Process().children() if "serving" in one.cmdline())
-        load(folder, url + PATH, bodies, 8, min(1000, requests), 30.0)
+    bodies = [json.dumps(one) for one in asked]
+    with decision_service(repo, str(bundle)) as service:
+        url, headers, server = service.url + PATH, service.headers, service.process
+        load(folder, url, bodies, 8, min(1000, requests), 30.0, headers)
         start_mb = server.memory_info().rss / 1e6
-        offered = paced(folder, url + PATH, bodies, rate, seconds)
+        offered = paced(folder, url, bodies, rate, seconds, headers)
         spent = sum(server.cpu_times()[:2])
-        flat = load(folder, url + PATH, bodies, 8, requests, 1200.0)
+        flat = load(folder, url, bodies, 8, requests, 1200.0, headers)
         spent = sum(server.cpu_times()[:2]) - spent
-        batch_ms = batch(url, asked)
+        batch_ms = batch(service.url, asked, headers)
         end_mb = server.memory_info().rss / 1e6
     return {
         "rps_offered": rate,
@@ -147,9 +143,13 @@ def ours(
     }
 
 
-def paced(folder: Path, url: str, bodies: list[str], rate: float, seconds: float) -> dict[str, Any]:
+def paced(
+    folder: Path, url: str, bodies: list[str], rate: float, seconds: float,
+    headers: Mapping[str, str],
+) -> dict[str, Any]:  # fmt: skip
     """What the paced generator counted."""
     spec = {"url": url, "bodies": bodies, "connections": 32, "rate": rate, "seconds": seconds}
+    spec |= {"headers": dict(headers)}
     path = folder / "paced.json"
     path.write_text(json.dumps(spec), encoding="utf-8")
     command = [sys.executable, "-m", "benchmarks.paced_load", str(path)]
@@ -160,7 +160,7 @@ def paced(folder: Path, url: str, bodies: list[str], rate: float, seconds: float
     return found
 
 
-def batch(url: str, asked: list[dict[str, Any]]) -> float:
+def batch(url: str, asked: list[dict[str, Any]], headers: Mapping[str, str]) -> float:
     """Median ms of 9 batches of 500 predictions, each of a UE in its serving cell."""
     single = [one | {"candidates": one["candidates"][:1]} for one in asked]
     body = json.dumps({"requests": (single * 2)[:BATCH]})
@@ -168,7 +168,7 @@ def batch(url: str, asked: list[dict[str, Any]]) -> float:
     with httpx.Client(timeout=30) as client:
         for _ in range(9):
             began = time.perf_counter()
-            client.post(url + BATCH_PATH, content=body, headers=JSON).raise_for_status()
+            client.post(url + BATCH_PATH, content=body, headers={**JSON, **headers}).raise_for_status()
             took.append((time.perf_counter() - began) * 1e3)
     return sorted(took)[4]
 

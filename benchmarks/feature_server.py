@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import psutil
 import typer
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -135,10 +136,12 @@ def bodies(entities: int) -> list[str]:
 
 
 def load(
-    folder: Path, url: str, asked: list[str], connections: int, requests: int, seconds: float
-) -> dict[str, Any]:
+    folder: Path, url: str, asked: list[str], connections: int, requests: int, seconds: float,
+    headers: Mapping[str, str] = {},
+) -> dict[str, Any]:  # fmt: skip
     """What the load generator counted, after a tenth of the requests to warm up."""
     spec = {"url": url, "bodies": asked, "connections": connections, "seconds": seconds}
+    spec |= {"headers": dict(headers)}
     path = folder / "load.json"
     for count in (max(requests // 10, 10), requests):
         path.write_text(json.dumps(spec | {"requests": count}), encoding="utf-8")
@@ -182,9 +185,12 @@ def serving(side: str, folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, seconds: float) -> Iterator[None]:
+def running(
+    command: list[str], port: int, seconds: float, environment: Mapping[str, str] = {}
+) -> Iterator[psutil.Process]:
     """A server from when its port answers; stopped at the end. Exits when it does not start."""
     place = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    place |= environment
     with tempfile.TemporaryFile() as said:
         server = subprocess.Popen(command, env=place, stdout=subprocess.DEVNULL, stderr=said)
         try:
@@ -194,7 +200,7 @@ def running(command: list[str], port: int, seconds: float) -> Iterator[None]:
                     said.seek(0)
                     sys.exit(f"{command[0]} did not start: {said.read()[-500:].decode()}")
                 time.sleep(0.05)
-            yield
+            yield psutil.Process(server.pid)
         finally:
             server.terminate()
             server.wait(30)

@@ -2,7 +2,8 @@
 
     python -m benchmarks.http_load <spec.json>
 
-The spec: url, bodies (a list, sent in turn), connections, requests, seconds. Prints one line of JSON:
+The spec: url, bodies (a list, sent in turn), headers (if any), connections, requests, seconds. Prints
+one line of JSON:
 requests, errors (another status than 200, a broken connection), seconds, latencies' quantiles in ms.
 """
 
@@ -17,11 +18,6 @@ from urllib.parse import urlsplit
 import httptools
 import numpy as np
 import uvloop
-
-HEAD = (
-    "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    "Content-Length: {length}\r\n\r\n"
-)
 
 
 class Load:
@@ -84,7 +80,7 @@ async def send(spec: dict[str, Any]) -> dict[str, Any]:
     """Sends what the spec says; see the module's docstring."""
     place = urlsplit(spec["url"])
     assert place.hostname and place.port
-    requests = [_request(place.path, place.netloc, body.encode()) for body in spec["bodies"]]
+    requests = posts(spec)
     load = Load(requests, spec["requests"], spec["seconds"])
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
@@ -104,8 +100,13 @@ async def send(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _request(path: str, host: str, body: bytes) -> bytes:
-    return HEAD.format(path=path, host=host, length=len(body)).encode() + body
+def posts(spec: dict[str, Any]) -> list[bytes]:
+    """The requests of a spec as they go over the wire."""
+    place = urlsplit(spec["url"])
+    kept = {"Host": place.netloc, "Content-Type": "application/json"} | spec.get("headers", {})
+    head = f"POST {place.path} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in kept.items())
+    bodies = [text.encode() for text in spec["bodies"]]
+    return [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m benchmarks.paced_load <spec.json>
 
-The spec: url, bodies (a list, sent in turn), connections (at most), rate (requests a second), seconds.
+The spec: url, bodies (a list, sent in turn), headers (if any), connections (at most), rate (requests a
+second), seconds.
 A latency counts from when a request was due, so a server that stalls is not spared the requests that
 it kept waiting. Prints one line of JSON: requests, errors, seconds, p50_ms, p99_ms, max_ms.
 """
@@ -20,7 +21,7 @@ import httptools
 import numpy as np
 import uvloop
 
-from benchmarks.http_load import HEAD
+from benchmarks.http_load import posts
 
 GRACE_S = 10.0
 
@@ -87,12 +88,7 @@ class Paced:
 async def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Offers the load of a spec; what came back."""
     place = urlsplit(spec["url"])
-    load = Paced(
-        [
-            HEAD.format(path=place.path, host=place.netloc, length=len(body)).encode() + body
-            for body in (text.encode() for text in spec["bodies"])
-        ]
-    )
+    load = Paced(posts(spec))
     loop = asyncio.get_running_loop()
     for _ in range(spec["connections"]):
         _, line = await loop.create_connection(lambda: Line(load), place.hostname, place.port)

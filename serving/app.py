@@ -6,12 +6,13 @@ import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from fastapi.params import Depends
+from fastapi import APIRouter, Depends, FastAPI
 from pydantic import BaseModel
 
 from nef.server.docs_page import local_docs
 from serving import decision_api
+from serving.direct import Check, Direct
+from serving.gathered import Gathered
 from serving.live import load_live
 from serving.problems import ProblemReply, install
 from serving.state import Service, Settings
@@ -25,12 +26,12 @@ def create_app(
     settings: Settings,
     parts: Callable[[Service], None] | None = None,
     routers: Sequence[APIRouter] = (),
-    decides: Sequence[Depends] = (),
+    decides: Sequence[Check] = (),
 ) -> FastAPI:
     """The application; its model is loaded here, so a fault in it is seen before a port is bound.
 
     parts: puts the other parts (metrics, log, breakers, gate) into the service; routers: theirs;
-    decides: what the routes that decide depend on.
+    decides: what looks at a request before a route that decides.
     Raises `QosError` as `load_live`.
     """
     service = Service(settings, load_live(settings))
@@ -58,9 +59,10 @@ def create_app(
         title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
         telemetry=OWN_TRACES_ONLY,
     )  # fmt: skip
-    app.state.service = service
+    app.state.service, app.state.gathered = service, Gathered(service)
     install(app)
-    app.include_router(decision_api.router, dependencies=list(decides))
+    app.include_router(decision_api.router, dependencies=[Depends(one) for one in decides])
+    app.add_middleware(Direct, router=decision_api.router, checks=decides)
     for router in routers:
         app.include_router(router)
     local_docs(app)

@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from serving.gathered import gathered_of
 from serving.pending import Pending
 from serving.predict import Decided, decide_all
 from serving.problems import Problem, checked, problem_responses, read_body
@@ -86,7 +87,10 @@ async def predict_batch(request: Request) -> Response:
     body = await read_body(request, _MOST_BATCH_BYTES * service.settings.max_body_bytes)
     asked = checked(BatchRequest, body)
     service.metrics.staged("parse", time.perf_counter() - began)
-    decided = await _decided(service, list(asked.requests))
+    try:
+        decided = await decide_all(service, asked.requests)
+    except BadOverride as error:
+        raise Problem(422, [("features", str(error))]) from None
     return _told(service, decided, began, lambda: {"decisions": [reply_of(o) for o in decided]})
 
 
@@ -138,15 +142,11 @@ async def _one(request: Request, shape: Callable[[Decided], dict[str, Any]]) -> 
     service, began = service_of(request), time.perf_counter()
     asked = checked(PredictRequest, await read_body(request, service.settings.max_body_bytes))
     service.metrics.staged("parse", time.perf_counter() - began)
-    decided = await _decided(service, [asked])
-    return _told(service, decided, began, lambda: shape(decided[0]))
-
-
-async def _decided(service: Service, asked: list[PredictRequest]) -> list[Decided]:
     try:
-        return await decide_all(service, asked)
+        decided = await gathered_of(request).decide(asked)
     except BadOverride as error:
         raise Problem(422, [("features", str(error))]) from None
+    return _told(service, [decided], began, lambda: shape(decided))
 
 
 def _check(service: Service, asked: PredictRequest) -> None:

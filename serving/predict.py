@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 _PSEUDONYM = re.compile(r"ue-[0-9a-f]{20}")
+_APART = 16  # so few are decided one by one where the fault of one spoils them all
 _IN_LOOP_ROWS = 48  # more rows are scored in a thread, so that single requests need not wait
 
 
@@ -93,6 +94,8 @@ async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> li
             assessed = await _assess(service, live, asked)
         except _Fallback as error:
             why = str(error)
+            if 1 < len(requests) <= _APART and why in ("unreadable_features", "model_failed"):
+                return [made for one in requests for made in await decide_all(service, [one])]
     decided: list[Decided] = []
     place, began = 0, time.perf_counter()
     for one in questions:

@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -114,7 +115,11 @@ class Guard:
 
 def address_of(request: Request) -> str:
     """The client's address; of IPv6 its /64, for one client has all of it."""
-    host = request.client.host if request.client else "unknown"
+    return _client(request.client.host) if request.client else "unknown"
+
+
+@lru_cache(maxsize=10_000)
+def _client(host: str) -> str:
     try:
         found = ipaddress.ip_address(host)
     except ValueError:

@@ -77,7 +77,7 @@ def service_app(settings: ServingSettings) -> FastAPI:
     explain = explain_routes(lambda version: registered(version, settings.registry_uri))
     try:
         app = create_app(
-            settings, parts=attach, decides=[Depends(require("predict"))],
+            settings, parts=attach, decides=[require("predict")],
             routers=[swap_routes(settings), *part.routers],
         )  # fmt: skip
     except BaseException:
