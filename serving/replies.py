@@ -1,6 +1,7 @@
 """What the decision service answers: the documented shapes, and the answer of a decision."""
 
 import math
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -171,7 +172,7 @@ def reply_of(one: Decided) -> dict[str, Any]:
     unknown, substituted, overridden = _named(one, row) if scored else ([], [], [])
     return {
         "decision_id": one.decision_id,
-        "decided_at": f"{np.datetime64(seconds, 's')}.{micros:06d}Z",
+        "decided_at": f"{_second(seconds)}.{micros:06d}Z",
         "ue_id": question.ue,
         "decision": choice.verdict,
         "reason": choice.reason,
@@ -202,6 +203,11 @@ def reply_of(one: Decided) -> dict[str, Any]:
         },
         "explanation": _explanation(one, row) if scored and question.request.explain else None,
     }  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def _second(since_1970: int) -> str:
+    return str(np.datetime64(since_1970, "s"))
 
 
 def plain_of(one: Decided) -> dict[str, Any]:
@@ -316,9 +322,16 @@ def _views(one: Decided, row: int) -> dict[str, dict[str, Any]]:
 
 def _named(one: Decided, row: int) -> tuple[list[str], list[str], list[str]]:
     """The features that are unknown, substituted, overridden."""
+    status: Any = _vectors(one).vectors.status[row]
+    return _names_by_status(one.live.layout.names, status.tobytes())
+
+
+@lru_cache(maxsize=4096)
+def _names_by_status(
+    names: tuple[str, ...], status: bytes
+) -> tuple[list[str], list[str], list[str]]:
     found: dict[int, list[str]] = {code: [] for code in STATUS}
-    status = _vectors(one).vectors.status[row].tolist()
-    for name, code in zip(one.live.layout.names, status, strict=True):
+    for name, code in zip(names, status, strict=True):
         found[code].append(name)
     unknown = [name for code in UNKNOWN for name in found[code]]
     return unknown, found[SUBSTITUTED], found[OVERRIDDEN]
