@@ -120,7 +120,8 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         faults = [(".".join(str(p) for p in one["loc"]), one["msg"]) for one in error.errors()]
-        return Problem(422, faults).response()
+        broken = any(one["type"] == "json_invalid" for one in error.errors())
+        return Problem(400 if broken else 422, faults).response()
 
     app.add_exception_handler(Problem, own)
     app.add_exception_handler(HTTPException, http)
