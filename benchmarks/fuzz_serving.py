@@ -49,7 +49,7 @@ PATHS = {
 }  # fmt: skip
 WEIGHTS = {"decision": 12, "plain": 6, "batch": 4, "later": 4, "infer": 6, "infer_bytes": 3,
            "feedback": 4, "qos_feedback": 4, "train": 2, "train_later": 2, "collect": 2}  # fmt: skip
-MOST_GOOD = {"train": 3, "train_later": 3, "collect": 3, "swap": 3, "login": 100}
+MOST_GOOD = {"train": 1, "train_later": 1, "collect": 2, "swap": 3, "login": 100}
 OF_JOBS = ("train", "train_later", "collect")
 JSON = "application/json"
 NO_MEDIA = ("text/plain", "application/xml", "application/x-www-form-urlencoded", "json",
@@ -140,7 +140,7 @@ def service(features: Path, bundle: Path) -> Iterator[tuple[httpx.Client, subpro
             "ML_API_KEYS": json.dumps({"fuzz": {"roles": ["admin"], "sha256": key_hash(key)}}),
             "RATELIMIT_ENABLED": "false", "ASYNC_MODEL_QUEUE_SIZE": "0", "ML_MAX_PENDING": "1000000",
             "NEF_API_URL": "http://127.0.0.1:9", "ML_BREAKER_NEF_FAILURES": "1000",
-            "ML_STORE_SECONDS": "5", "ML_LOG_LEVEL": "error", "ML_ANSWER_SECONDS": "120",
+            "ML_STORE_SECONDS": "5", "ML_LOG_LEVEL": "error", "ML_ANSWER_SECONDS": "60",
             "ML_REGISTRY_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "QOS_PSEUDONYM_KEY": "a key of this benchmark",
         }  # fmt: skip
