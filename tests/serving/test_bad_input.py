@@ -19,8 +19,8 @@ from models.bundle import bundle_of
 from serving.service import service_app
 from serving.tokens import Tokens
 from tests.conftest import World
-from tests.serving.core_kit import NAMES, running, small_bundle
-from tests.serving.guard_kit import KEYS, SECRET, secured
+from tests.serving.core_kit import NAMES, SERVICE, busiest, running, small_bundle
+from tests.serving.guard_kit import KEYS, SECRET, secured, series
 from tests.serving.models_kit import PARTS, Place, place_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "serving-core.md"
@@ -208,6 +208,48 @@ def test_a_model_that_does_not_load_leaves_the_one_that_answers(asked: Asked) ->
         assert asked.post({"model": wrong}, "/api/models/live").status_code == 409
     live = asked.http.get("/api/models/live", headers={"x-api-key": KEYS["admin"]}).json()
     assert (live["model"]["name"], live["model"]["version"]) == ("qos", "1")
+
+
+def test_a_sure_model_is_not_believed_far_from_what_it_learnt(
+    asked: Asked, small_world: World
+) -> None:
+    ue, five_qi, cells = busiest(small_world)
+    usual = {"ue_id": ue, "five_qi": five_qi, "connected_to": cells[0],
+             "candidates": [{"cell_id": cell, "rsrp_dbm": -90.0} for cell in cells]}  # fmt: skip
+    ends = {
+        one.name: one.low if "prb_used" in one.name or "request" in one.name else one.high
+        for one in SERVICE.features() if one.high is not None
+    }  # fmt: skip
+    far = asked.post(usual | {"features": ends}).json()
+    assert any(one["probability"] > 0.9 for one in far["candidates"])
+    for one in far["candidates"]:
+        assert one["out_of_domain_share"] > 0.9 and one["confidence"] < 0.1
+    assert (far["decision"], far["reason"]) == ("fallback_a3", "low_confidence")
+    assert not far["qos_compliance"]["service_priority_ok"]
+    assert [one["ok"] for one in far["qos_compliance"]["details"]] == [None] * len(
+        far["qos_compliance"]["details"]
+    )
+
+
+def test_the_example_of_the_page_is_answered_as_it_stands(asked: Asked) -> None:
+    example = re.search(r"-d '(\{.*?\n\})'", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    assert asked.post(example[1].encode()).status_code == 200
+
+
+def test_each_decision_counts_once_and_nothing_else_does(asked: Asked) -> None:
+    def counted() -> tuple[float, float]:
+        return (
+            series(asked.http, "ml_prediction_requests_total"),
+            series(asked.http, "ml_prediction_latency_seconds_count"),
+        )
+
+    for path in (PATH, "/api/predict", PATH):
+        before = counted()
+        asked.post({"ue_id": "u"}, path)
+        asked.post({"ue_id": "u", "strange": 1}, path)
+        asked.http.get("/api/jobs", headers={"x-api-key": KEYS["admin"]})
+        assert counted() == tuple(one + 1 for one in before)
 
 
 def test_the_page_states_every_answer() -> None:
