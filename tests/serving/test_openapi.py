@@ -15,6 +15,7 @@ from schemathesis.config._checks import (
 from schemathesis.generation import GenerationMode
 from schemathesis.schemas import BaseSchema
 
+from serving.limits import watched
 from serving.service import service_app
 from tests.conftest import World
 from tests.serving.core_kit import running
@@ -30,7 +31,7 @@ def http(tmp_path_factory: pytest.TempPathFactory, small_world: World) -> Iterat
     place = place_of(small_world, tmp_path_factory.mktemp("described"))
     made = secured(
         model="qos@champion", repo=place.repo, data=place.folder / "data", registry_uri=place.uri,
-        log_level="error", store_s=5.0, queue=0, answer_s=20.0, nef_failures=1000, rates_on=False,
+        log_level="error", store_s=5.0, queue=0, answer_s=12.0, nef_failures=1000, rates_on=False,
     )  # fmt: skip
     with running(service_app(made)) as client:
         yield client
@@ -66,6 +67,21 @@ def test_every_operation_is_as_described(
             if mode is POSITIVE or can_be_wrong(one):
                 with subtests.test(path=path, method=method):
                     kept(schema[path][method.upper()], mode)
+
+
+def test_what_the_guard_answers_is_described_of_every_operation(schema: BaseSchema) -> None:
+    problem = {"$ref": "#/components/schemas/ProblemReply"}
+    for path, many in schema.raw_schema["paths"].items():
+        for method, one in many.items():
+            wanted = {"401", "403", "429"} if "security" in one else set()
+            wanted |= {"400", "408", "413", "415"} if "requestBody" in one else set()
+            wanted |= set() if watched(path) else {"503"}
+            assert wanted <= set(one["responses"]), (method, path)
+            for status in wanted:
+                content = one["responses"][status]["content"]
+                assert content["application/problem+json"]["schema"] == problem, (path, status)
+    shapes = schema.raw_schema["components"]["schemas"]
+    assert "ProblemReply" in shapes and "HTTPValidationError" not in shapes
 
 
 def kept(operation: Any, mode: GenerationMode) -> None:
