@@ -10,35 +10,22 @@ import json
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from benchmarks.results_file import RESULTS, write_result
+from benchmarks.fuzzing import BAD, Kinds, Spoil, command, cut, judge, made, put, without
 from nef.client.intake import Intake
 from nef.client.payload import THRESHOLDS
 from nef.client.protect import Protection
 from schemas.service_class import SERVICE_CLASSES
 
-GOOD, BAD, NOISE = "good", "bad", "noise"
-Spoil = Callable[[random.Random, dict[str, Any]], Any]
 EVENTS = ("QOS_GUARANTEED", "QOS_NOT_GUARANTEED", "QOS_MONITORING", "USAGE_REPORT")
 NO_COUNT: tuple[Any, ...] = (-1, 1.5, True, "x", [], {}, 2**60, "nan")
 NO_NUMBER: tuple[Any, ...] = (-1, "nan", "inf", "-Infinity", True, "fast", [], {}, 1e9, 10**400)
 NO_TEXT: tuple[Any, ...] = ("", 5, True, [], {})
-
-
-def main(
-    payloads: Annotated[int, typer.Option(help="how many")] = 100_000,
-    seed: Annotated[int, typer.Option(help="equal seeds give equal payloads")] = 0,
-    out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
-) -> None:
-    """Counts crashes, refusals and bad payloads that were accepted."""
-    result = fuzz(payloads, seed)
-    print(json.dumps(result))
-    write_result("fuzz_collector", result, out)
 
 
 def fuzz(payloads: int, seed: int = 0) -> dict[str, int]:
@@ -49,7 +36,7 @@ def fuzz(payloads: int, seed: int = 0) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nef.ndjson"
         with Intake(path, Protection(lambda _: "ue", lambda text: text), batch=10_000) as intake:
-            for kind, worth, body in made(draw, payloads):
+            for kind, worth, body in islice(made(draw, KINDS), payloads):
                 counts["bad"] += worth == BAD
                 try:
                     refused, status = _offered(intake, kind, body)
@@ -57,10 +44,7 @@ def fuzz(payloads: int, seed: int = 0) -> dict[str, int]:
                     counts["crashes"] += 1
                     print(f"{kind} {worth}: {type(error).__name__}: {body[:200]!r}")
                     continue
-                counts["server_errors"] += status >= 500
-                counts["refused"] += refused
-                counts["accepted_invalid"] += worth == BAD and not refused
-                counts["refused_valid"] += worth == GOOD and refused
+                judge(counts, worth, not refused, status)
             counts["quarantined"] = intake.quarantine.sequence
     keys = ("payloads", "crashes", "server_errors", "refused", "accepted_invalid", "refused_valid",
             "quarantined", "bad")  # fmt: skip
@@ -78,45 +62,6 @@ def _offered(intake: Intake, kind: str, body: bytes) -> tuple[bool, int]:
         return intake.requirement("ue", content) is None, 0
     receipt = intake.receive(body)
     return receipt.problem is not None, receipt.status
-
-
-def made(draw: random.Random, payloads: int) -> Iterator[tuple[str, str, bytes]]:
-    """(kind, worth, body), good ones a third, bad ones a half, noise the rest."""
-    kinds = {
-        "requirement": (_requirement, _REQUIREMENT_SPOILS),
-        "qos": (_qos, _QOS_SPOILS),
-        "monitoring": (_monitoring, _MONITORING_SPOILS),
-        "camara": (_camara, _CAMARA_SPOILS),
-    }
-    for _ in range(payloads):
-        kind = draw.choice(list(kinds))
-        good, spoils = kinds[kind]
-        content = good(draw)
-        worth = draw.choices((GOOD, BAD, NOISE), (2, 3, 1))[0]
-        if worth == BAD:
-            content = draw.choice(spoils)(draw, content)
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        yield kind, worth, noisy(draw, body) if worth == NOISE else body
-
-
-def noisy(draw: random.Random, body: bytes) -> bytes:
-    """The body with a few bytes changed, gone or doubled."""
-    changed = bytearray(body)
-    for _ in range(draw.randint(1, 4)):
-        place = draw.randrange(len(changed) + 1)
-        match draw.randrange(4):
-            case 0:
-                changed[place : place + 1] = bytes([draw.randrange(256)])
-            case 1:
-                del changed[place : place + draw.randint(1, 20)]
-            case 2:
-                changed[place:place] = draw.choice(
-                    (b'"', b"{", b"[", b"1e999", b"null", b"\\ud800")
-                )
-            case _:
-                start = draw.randrange(len(changed) + 1)
-                changed[place:place] = changed[start : start + 20]
-    return bytes(changed)
 
 
 # -- good ones ------------------------------------------------------------------------------------
@@ -178,28 +123,6 @@ def _camara(draw: random.Random) -> dict[str, Any]:
 # -- spoilt ones ----------------------------------------------------------------------------------
 
 
-def _set(*path: str | int, to: tuple[Any, ...]) -> Spoil:
-    """The payload with one of `to` at `path`."""
-
-    def spoil(draw: random.Random, content: dict[str, Any]) -> dict[str, Any]:
-        place: Any = content
-        for step in path[:-1]:
-            place = place[step]
-        place[path[-1]] = draw.choice(to)
-        return content
-
-    return spoil
-
-
-def _without(name: str) -> Spoil:
-    return lambda _, content: {key: value for key, value in content.items() if key != name}
-
-
-def _cut(draw: random.Random, content: dict[str, Any]) -> bytes:
-    body = json.dumps(content).encode()
-    return body[: draw.randrange(len(body))]
-
-
 def _no_object(draw: random.Random, _: dict[str, Any]) -> Any:
     return draw.choice((None, [], "text", 5, {}, b"", b"<html></html>", b"[" * 2000, b"\xff\xfe"))
 
@@ -218,7 +141,7 @@ def _bad_threshold(draw: random.Random, content: dict[str, Any]) -> dict[str, An
     return content
 
 
-_ANY: list[Spoil] = [_cut, _no_object]
+_ANY: list[Spoil] = [cut, _no_object]
 _REQUIREMENT_SPOILS: list[Spoil] = [
     *_ANY,
     *[_bad_threshold] * 4,
@@ -226,17 +149,17 @@ _REQUIREMENT_SPOILS: list[Spoil] = [
         {k: v for k, v in content.items() if k != "serviceType"}
         | {"service_type": draw.choice(("gaming", "urllc2", 7, True, ["urllc"]))}
     ),
-    _set("service_priority", to=(0, 11, -3, 2.5, True, "high", "nan", [], 10**400)),
+    put("service_priority", to=(0, 11, -3, 2.5, True, "high", "nan", [], 10**400)),
 ]
 _QOS_SPOILS: list[Spoil] = [
     *_ANY,
     _literal,
-    _without("eventReports"),
-    _set("transaction", to=(None, *NO_TEXT)),
-    _set("eventReports", to=(None, [], {}, "x", [None], [5])),
-    _set("eventReports", 0, "event", to=("EXPLODED", None, 5, "")),
-    _set("eventReports", 0, "qosMonReports", 0, "dlDelays", to=([], *([n] for n in NO_COUNT))),
-    _set(
+    without("eventReports"),
+    put("transaction", to=(None, *NO_TEXT)),
+    put("eventReports", to=(None, [], {}, "x", [None], [5])),
+    put("eventReports", 0, "event", to=("EXPLODED", None, 5, "")),
+    put("eventReports", 0, "qosMonReports", 0, "dlDelays", to=([], *([n] for n in NO_COUNT))),
+    put(
         "eventReports",
         0,
         "qosMonReports",
@@ -244,24 +167,32 @@ _QOS_SPOILS: list[Spoil] = [
         "ulDataRate",
         to=("10 mbps", "fast", 5, "-1 bps", "NaN bps"),
     ),
-    _set("eventReports", 0, "accumulatedUsage", to=tuple({"totalVolume": n} for n in NO_COUNT)),
-    _set("ipv4Addr", to=("10.0.0.256", "262011234567890", 5, "")),
+    put("eventReports", 0, "accumulatedUsage", to=tuple({"totalVolume": n} for n in NO_COUNT)),
+    put("ipv4Addr", to=("10.0.0.256", "262011234567890", 5, "")),
 ]
 _MONITORING_SPOILS: list[Spoil] = [
     *_ANY,
     _literal,
-    _set("subscription", to=NO_TEXT),
-    _set("monitoringType", to=("EXPLODED", 5, "", True)),
-    _set("monitoringEventReports", to=([], {}, "x", [None], [{}])),
+    put("subscription", to=NO_TEXT),
+    put("monitoringType", to=("EXPLODED", 5, "", True)),
+    put("monitoringEventReports", to=([], {}, "x", [None], [{}])),
 ]
 _CAMARA_SPOILS: list[Spoil] = [
     *_ANY,
-    *(_without(name) for name in ("id", "source", "type", "time", "data")),
-    _set("specversion", to=("2.0", 1, "")),
-    _set("time", to=("yesterday", "2026-01-01T00:00:00", "", {})),
-    _set("data", "qosStatus", to=("REQUESTED", 5, None)),
-    _set("data", "sessionId", to=("7", None, [])),
+    *(without(name) for name in ("id", "source", "type", "time", "data")),
+    put("specversion", to=("2.0", 1, "")),
+    put("time", to=("yesterday", "2026-01-01T00:00:00", "", {})),
+    put("data", "qosStatus", to=("REQUESTED", 5, None)),
+    put("data", "sessionId", to=("7", None, [])),
 ]
+
+KINDS: Kinds = {
+    "requirement": (_requirement, _REQUIREMENT_SPOILS),
+    "qos": (_qos, _QOS_SPOILS),
+    "monitoring": (_monitoring, _MONITORING_SPOILS),
+    "camara": (_camara, _CAMARA_SPOILS),
+}
+main = command("fuzz_collector", fuzz)
 
 if __name__ == "__main__":
     typer.run(main)

@@ -8,25 +8,35 @@ worth is known from how it was made, not from what any validation says of it.
 """
 
 import contextlib
-import json
 import os
-import random
 import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import httpx
 import typer
 
-from benchmarks.fuzz_collector import BAD, GOOD, NOISE, noisy
 from benchmarks.fuzz_collector import fuzz as fuzz_collector
-from benchmarks.results_file import RESULTS, write_result
+from benchmarks.fuzzing import (
+    BAD,
+    Body,
+    Draw,
+    Kinds,
+    Spoil,
+    command,
+    cut,
+    judge,
+    literal,
+    made,
+    put,
+    without,
+)
 
 KEYS = (
     "payloads",
@@ -41,19 +51,6 @@ QOS = "/nef/api/v1/3gpp-as-session-with-qos/v1/fuzz/subscriptions"
 MONITORING = "/nef/api/v1/3gpp-monitoring-event/v1/fuzz/subscriptions"
 UES = 24
 CALLBACK = "http://127.0.0.1:9/callback"
-Body = dict[str, Any]
-Draw = random.Random
-
-
-def main(
-    payloads: Annotated[int, typer.Option(help="how many, half of them to each")] = 100_000,
-    seed: Annotated[int, typer.Option(help="equal seeds give equal payloads")] = 0,
-    out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
-) -> None:
-    """Counts crashes, answers of 500 and more, refusals, and bad payloads that were accepted."""
-    result = fuzz(payloads, seed)
-    print(json.dumps(result))
-    write_result("fuzz_nef", result, out)
 
 
 def fuzz(payloads: int, seed: int = 0) -> dict[str, Any]:
@@ -107,7 +104,7 @@ def fuzz_server(
     """crashes: requests without an answer, an ended process or a clock that has stopped."""
     draw, counts = Draw(seed), Counter[str](payloads=payloads)
     began = client.get("/health").json()["second"]
-    for path, worth, body in made(draw, payloads):
+    for path, worth, body in islice(made(draw, KINDS), payloads):
         counts["bad"] += worth == BAD
         try:
             reply = client.post(path, content=body, headers={"content-type": "application/json"})
@@ -118,12 +115,7 @@ def fuzz_server(
                 break
             continue
         accepted = reply.status_code < 300
-        counts["server_errors"] += reply.status_code >= 500
-        counts["refused"] += not accepted
-        wrong = worth == BAD and accepted
-        counts["accepted_invalid"] += wrong
-        counts["refused_valid"] += worth == GOOD and not accepted
-        if reply.status_code >= 500 or wrong or (worth == GOOD and not accepted):
+        if judge(counts, worth, accepted, reply.status_code):
             print(f"{path} {worth}: {reply.status_code}: {body[:300]!r} {reply.text[:200]}")
         if "location" in reply.headers and accepted:
             counts["crashes"] += client.delete(reply.headers["location"]).status_code != 204
@@ -132,20 +124,6 @@ def fuzz_server(
         time.sleep(1.5)
         counts["crashes"] += client.get("/health").json()["second"] <= began
     return {key: counts[key] for key in KEYS}
-
-
-def made(draw: Draw, payloads: int) -> Iterator[tuple[str, str, bytes]]:
-    """(path, worth, body), good ones a third, bad ones a half, noise the rest."""
-    kinds = list(KINDS)
-    for _ in range(payloads):
-        path = draw.choice(kinds)
-        good, spoils = KINDS[path]
-        content: Any = good(draw)
-        worth = draw.choices((GOOD, BAD, NOISE), (2, 3, 1))[0]
-        if worth == BAD:
-            content = draw.choice(spoils)(draw, content)
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        yield path, worth, noisy(draw, body) if worth == NOISE else body
 
 
 # -- good ones ------------------------------------------------------------------------------------
@@ -204,39 +182,9 @@ def _anomaly(draw: Draw) -> Body:
 
 # -- spoilt ones ----------------------------------------------------------------------------------
 
-Spoil = Callable[[Draw, Body], Any]
-
-
-def _cut(draw: Draw, content: Body) -> bytes:
-    body = json.dumps(content).encode()
-    return body[: draw.randrange(len(body))]
-
 
 def _no_object(draw: Draw, _: Body) -> Any:
     return draw.choice((None, [], "text", 5, b"", b"<html></html>", b"[" * 2000, b"\xff\xfe"))
-
-
-def _literal(draw: Draw, content: Body) -> bytes:
-    name = draw.choice(list(content))
-    wrong = draw.choice(("NaN", "Infinity", "-Infinity", "undefined", "1e999", "'x'"))
-    return json.dumps(content | {name: "@@"}).replace('"@@"', wrong).encode()
-
-
-def _set(*path: str, to: tuple[Any, ...]) -> Spoil:
-    """The body with one of `to` at `path`."""
-
-    def spoil(draw: Draw, content: Body) -> Body:
-        place: Any = content
-        for step in path[:-1]:
-            place = place[step]
-        place[path[-1]] = draw.choice(to)
-        return content
-
-    return spoil
-
-
-def _without(*names: str) -> Spoil:
-    return lambda _, content: {key: value for key, value in content.items() if key not in names}
 
 
 def _two_addresses(_: Draw, content: Body) -> Body:
@@ -246,53 +194,55 @@ def _two_addresses(_: Draw, content: Body) -> Body:
 NO_URL = ("", 5, "nowhere", "file:///etc/passwd", "http://", "ftp://h/", "http://h:99999/",
           "http://user:secret@h/", "//h/", "http://" + "h" * 5000)  # fmt: skip
 NO_ANGLE: tuple[Any, ...] = (91.0, -91, "50", True, [], {})
-ANY: list[Spoil] = [_cut, _no_object, _literal]
-KINDS: dict[str, tuple[Callable[[Draw], Body], list[Spoil]]] = {
+ANY: list[Spoil] = [cut, _no_object, literal]
+KINDS: Kinds = {
     QOS: (_qos, [
-        *ANY, _two_addresses, _without("notificationDestination"),
-        _without("ueIpv4Addr", "ipv4Addr"), _without("qosReference"),
-        _set("notificationDestination", to=NO_URL),
-        _set("ueIpv4Addr", to=("10.0.0.256", "10.0.0", "x", 5, "10.9.9.9", "1.2.3.4/24")),
-        _set("qosReference", to=("gold", "91", "-1", 1.5, True, [], {}, "0", "9" * 5000)),
-        _set("altQoSReferences", to=([], ["gold"], "9", [None], {})),
-        _set("qosMonInfo", "repFreqs", to=([], ["DAILY"], "PERIODIC", [5])),
-        _set("qosMonInfo", "reqQosMonParams", to=([], ["SIDELINK"], "DOWNLINK", [None])),
-        _set("qosMonInfo", "repPeriod", to=(-1, 1.5, True, "often", [], 2**60)),
-        _set("usageThreshold", to=(5, [], {"totalVolume": -1}, {"duration": 1.5})),
-        _set("qosDuration", to=(-1, 1.5, True, "long")),
+        *ANY, _two_addresses, without("notificationDestination"),
+        without("ueIpv4Addr", "ipv4Addr"), without("qosReference"),
+        put("notificationDestination", to=NO_URL),
+        put("ueIpv4Addr", to=("10.0.0.256", "10.0.0", "x", 5, "10.9.9.9", "1.2.3.4/24")),
+        put("qosReference", to=("gold", "91", "-1", 1.5, True, [], {}, "0", "9" * 5000)),
+        put("altQoSReferences", to=([], ["gold"], "9", [None], {})),
+        put("qosMonInfo", "repFreqs", to=([], ["DAILY"], "PERIODIC", [5])),
+        put("qosMonInfo", "reqQosMonParams", to=([], ["SIDELINK"], "DOWNLINK", [None])),
+        put("qosMonInfo", "repPeriod", to=(-1, 1.5, True, "often", [], 2**60)),
+        put("usageThreshold", to=(5, [], {"totalVolume": -1}, {"duration": 1.5})),
+        put("qosDuration", to=(-1, 1.5, True, "long")),
     ]),
     MONITORING: (_monitoring, [
-        *ANY, *(_without(n) for n in ("externalId", "notificationDestination", "monitoringType",
+        *ANY, *(without(n) for n in ("externalId", "notificationDestination", "monitoringType",
                                       "maximumNumberOfReports")),
-        _set("notificationDestination", to=NO_URL),
-        _set("monitoringType", to=("EXPLODED", 5, "", True, [], "ROAMING_STATUS")),
-        _set("maximumNumberOfReports", to=(0, -1, 1.5, True, "x", [], 2**60)),
-        _set("externalId", to=("nobody@example.com", 5, [], {})),
-        _set("monitorExpireTime", to=("yesterday", {}, [], "2026-13-01T00:00:00Z")),
+        put("notificationDestination", to=NO_URL),
+        put("monitoringType", to=("EXPLODED", 5, "", True, [], "ROAMING_STATUS")),
+        put("maximumNumberOfReports", to=(0, -1, 1.5, True, "x", [], 2**60)),
+        put("externalId", to=("nobody@example.com", 5, [], {})),
+        put("monitorExpireTime", to=("yesterday", {}, [], "2026-13-01T00:00:00Z")),
     ]),
     "/api/v1/UEs": (_ue, [
-        *ANY, _without("supi"), _set("other", to=(1, None)),
-        _set("supi", to=("12", 5, None, "x" * 15, "001010000000001", "١" * 15)),
-        _set("five_qi", to=(3, -1, "9", True, 9.5, None)),
-        _set("mobility", to=("flying", None, 5, "path")),
-        _set("latitude", to=NO_ANGLE), _set("speed_mps", to=(-1, 141, "1", True, None)),
-        _set("ipv4", to=("10.0.0.256", 5, "10.0.0.1")), _set("path_id", to=("nowhere", 5, "../x")),
-        _set("name", to=("\x00", "x" * 300, 5, None)),
+        *ANY, without("supi"), put("other", to=(1, None)),
+        put("supi", to=("12", 5, None, "x" * 15, "001010000000001", "١" * 15)),
+        put("five_qi", to=(3, -1, "9", True, 9.5, None)),
+        put("mobility", to=("flying", None, 5, "path")),
+        put("latitude", to=NO_ANGLE), put("speed_mps", to=(-1, 141, "1", True, None)),
+        put("ipv4", to=("10.0.0.256", 5, "10.0.0.1")), put("path_id", to=("nowhere", 5, "../x")),
+        put("name", to=("\x00", "x" * 300, 5, None)),
     ]),
     "/api/v1/gNBs": (_gnb, [
-        *ANY, _without("gnb_id"), _without("latitude"), _set("latitude", to=NO_ANGLE),
-        _set("gnb_id", to=("xyz", "", 5, None, "F00001", "0000001", "000001")),
+        *ANY, without("gnb_id"), without("latitude"), put("latitude", to=NO_ANGLE),
+        put("gnb_id", to=("xyz", "", 5, None, "F00001", "0000001", "000001")),
     ]),
     "/api/v1/paths": (_path, [
-        *ANY, _without("points"), _set("points", to=([], [{}], 5, [None, None], "x")),
-        _set("path_id", to=("", "a b", "../x", 5, None, "x" * 65)),
+        *ANY, without("points"), put("points", to=([], [{}], 5, [None, None], "x")),
+        put("path_id", to=("", "a b", "../x", 5, None, "x" * 65)),
     ]),
     "/api/v1/anomalies": (_anomaly, [
-        *ANY, _without("kind"), _without("latitude"), _set("latitude", to=NO_ANGLE),
-        _set("kind", to=("earthquake", None, 5, "sleeping_cell", "sensor_fault")),
-        _set("lasts_s", to=(0, -1, 1.5, True, "x")), _set("radius_m", to=(0, -5, "x", None)),
+        *ANY, without("kind"), without("latitude"), put("latitude", to=NO_ANGLE),
+        put("kind", to=("earthquake", None, 5, "sleeping_cell", "sensor_fault")),
+        put("lasts_s", to=(0, -1, 1.5, True, "x")), put("radius_m", to=(0, -5, "x", None)),
     ]),
 }  # fmt: skip
+
+main = command("fuzz_nef", fuzz)
 
 if __name__ == "__main__":
     typer.run(main)

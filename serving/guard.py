@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from serving import admin_api, security
 from serving.breakers import Breakers
+from serving.described import describe_answers
 from serving.limits import Limits, bounds_of
 from serving.metrics import Metrics
 from serving.problems import install
@@ -25,6 +26,7 @@ def guarded(
     app.state.breakers = breakers
     install(app)
     security.describe_security(app)
+    describe_answers(app)
     app.include_router(security.router)
     app.include_router(admin_api.router)
     app.add_middleware(Limits, bounds=bounds_of(settings))

@@ -64,12 +64,13 @@ class ModelsReply(BaseModel):
 
 class ModelReply(BaseModel):
     """One version. metrics: by task on unseen sessions, with 95 % intervals, null where undefined;
-    parts: rows, positives and sessions by task and part; features: in the model's order."""
+    parts: rows, positives and sessions by task and part; features: in the model's order; data_hash null:
+    a bundle from a folder that does not say what it was trained on."""
 
     model: LiveModel
     entry: ModelEntry | None
     parameters: dict[str, Any]
-    data_hash: str
+    data_hash: str | None
     features: list[str]
     parts: dict[str, dict[str, Any]]
     metrics: dict[str, dict[str, Any]]
@@ -329,10 +330,10 @@ def _reply(
     return ModelReply(
         model=_described(manifest, name, version),
         entry=entry,
-        parameters=manifest["parameters"],
-        data_hash=manifest["data_hash"],
+        parameters=manifest.get("parameters", {}),
+        data_hash=manifest.get("data_hash"),
         features=manifest["features"],
-        parts={task: about["parts"] for task, about in manifest["tasks"].items()},
+        parts={task: about.get("parts", {}) for task, about in manifest["tasks"].items()},
         metrics=_skills(metrics),
     )
 

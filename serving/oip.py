@@ -1,5 +1,6 @@
 """Tensors of the Open Inference Protocol v2: to the model's matrix and back, as JSON or as bytes."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ MATRIX = "features"  # the input that holds all of them, rows x features
 MOST_ROWS = 10_000
 _DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8"}
 _QUANTILES = ("p10", "p50", "p90")
+Range = tuple[float | None, float | None, str]
 Shape = list[int]
 Parameters = dict[str, str | int | float | bool | None]
 
@@ -22,7 +24,9 @@ class BadTensor(Exception):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class InputTensor(_Part):
@@ -47,8 +51,6 @@ class InferRequest(_Part):
     rows x 1); features without a tensor are unknown. outputs: those wanted, default all."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        hide_input_in_errors=True,
         json_schema_extra={
             "examples": [
                 {
@@ -69,6 +71,25 @@ class InferRequest(_Part):
     outputs: list[WantedOutput] | None = Field(default=None, max_length=1000)
 
 
+class OutputTensor(BaseModel):
+    """One value a row; parameters: `binary_data_size`, where its bytes follow the JSON."""
+
+    name: str
+    datatype: str
+    shape: Shape
+    data: list[float] | None = None
+    parameters: dict[str, int] | None = None
+
+
+class InferReply(BaseModel):
+    """The outputs that were asked for, in that order."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
 def output_names(bundle: Bundle) -> list[str]:
     """`<task>_probability` and, for a continuous target, `<task>_p10`, `_p50`, `_p90`."""
     return [
@@ -78,8 +99,13 @@ def output_names(bundle: Bundle) -> list[str]:
     ]
 
 
-def matrix_of(asked: InferRequest, raw: bytes, features: list[str]) -> Floats:
-    """Rows x features, NaN = unknown. raw: the bytes after the JSON header; raises `BadTensor`."""
+def matrix_of(
+    asked: InferRequest, raw: bytes, features: list[str], ranges: Mapping[str, Range]
+) -> Floats:
+    """Rows x features, NaN = unknown; raises `BadTensor`.
+
+    raw: the bytes after the JSON header; ranges: (low, high, unit) of features, None = unbounded.
+    """
     tensors: dict[str, Floats] = {}
     start = 0
     for tensor in asked.inputs:
@@ -95,7 +121,9 @@ def matrix_of(asked: InferRequest, raw: bytes, features: list[str]) -> Floats:
         start += size
     if start != len(raw):
         raise BadTensor(f"{len(raw)} bytes follow the header, the inputs speak of {start}")
-    return _whole(tensors, features) if MATRIX in tensors else _by_feature(tensors, features)
+    matrix = _whole(tensors, features) if MATRIX in tensors else _by_feature(tensors, features)
+    _check_ranges(matrix, features, ranges)
+    return matrix
 
 
 def answers(bundle: Bundle, matrix: Floats, wanted: list[str]) -> dict[str, Floats]:
@@ -115,10 +143,18 @@ def answers(bundle: Bundle, matrix: Floats, wanted: list[str]) -> dict[str, Floa
 def _from_json(tensor: InputTensor) -> Floats:
     if tensor.data is None:
         raise BadTensor(f"input {tensor.name!r} has neither data nor binary_data_size")
-    flat = [item for row in tensor.data for item in (row if isinstance(row, list) else [row])]
+    flat = tensor.data
+    if any(isinstance(row, list) for row in flat):
+        width = tensor.shape[1] if len(tensor.shape) == 2 else 1
+        if not all(isinstance(row, list) and len(row) == width for row in flat):
+            raise BadTensor(f"input {tensor.name!r}: nested data needs {width} values in each row")
+        flat = [item for row in flat for item in row]
+    whole = tensor.datatype.startswith("INT")
     for value in flat:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise BadTensor(f"input {tensor.name!r}: its data must be numbers or null")
+        if whole and isinstance(value, float) and not value.is_integer():
+            raise BadTensor(f"input {tensor.name!r}: {value!r} is no {tensor.datatype}")
     try:
         values = np.array([np.nan if value is None else float(value) for value in flat])
     except OverflowError:
@@ -147,6 +183,21 @@ def _shaped(tensor: InputTensor, values: Floats) -> Floats:
     if np.isinf(values).any():
         raise BadTensor(f"input {tensor.name!r}: infinite values are no measurements")
     return values.reshape(tensor.shape[0], columns)
+
+
+def _check_ranges(matrix: Floats, features: list[str], ranges: Mapping[str, Range]) -> None:
+    nowhere = (None, None, "")
+    bounds = [ranges.get(name, nowhere) for name in features]
+    low = np.array([-np.inf if one[0] is None else one[0] for one in bounds])
+    high = np.array([np.inf if one[1] is None else one[1] for one in bounds])
+    outside = (matrix < low) | (matrix > high)
+    if outside.any():
+        row, column = np.argwhere(outside)[0].tolist()
+        least, most, unit = bounds[column]
+        raise BadTensor(
+            f"feature {features[column]!r}: {matrix[row, column]:g} in row {row}; allowed: {least} to "
+            f"{most} [{unit}]; {int(outside.sum())} values are outside their range"
+        )
 
 
 def _whole(tensors: dict[str, Floats], features: list[str]) -> Floats:

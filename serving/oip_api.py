@@ -1,7 +1,7 @@
 """The Open Inference Protocol v2 (KServe, Triton) on the live model, with its binary extension."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +11,15 @@ from pydantic import BaseModel, ValidationError
 from serving.inline import inlined
 from serving.live import Live
 from serving.models_api import Guard
-from serving.oip import MATRIX, BadTensor, InferRequest, answers, matrix_of, output_names
+from serving.oip import (
+    MATRIX,
+    BadTensor,
+    InferReply,
+    InferRequest,
+    answers,
+    matrix_of,
+    output_names,
+)
 from serving.problems import faults_of
 from serving.ready import Readiness, is_ready
 from serving.registered import name_and_version
@@ -20,12 +28,77 @@ from serving.state import service_of
 NAME, VERSION = "qos-decision", "1"
 HEADER = "Inference-Header-Content-Length"
 EXTENSIONS = ["binary_tensor_data"]
+BINARY = "application/octet-stream"
 
 
 class OipError(BaseModel):
     """What the protocol says of an error."""
 
     error: str
+
+
+class OipServer(BaseModel):
+    """What serves."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class OipLive(BaseModel):
+    """It answers."""
+
+    live: bool
+
+
+class OipReady(BaseModel):
+    """Whether it should get traffic."""
+
+    ready: bool
+
+
+class OipModelReady(BaseModel):
+    """Whether a model is loaded."""
+
+    name: str
+    ready: bool
+
+
+class TensorAbout(BaseModel):
+    """Datatype and shape of an input or output; -1 is any number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class OipModel(BaseModel):
+    """What a model takes and gives; parameters: `features`, its columns in order."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorAbout]
+    outputs: list[TensorAbout]
+    parameters: dict[str, str]
+
+
+_BYTES = {"type": "string", "format": "binary"}
+_TAKES = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": inlined(InferRequest.model_json_schema())},
+            BINARY: {"schema": _BYTES},
+        },
+    }
+}
+_WRONG: dict[int | str, dict[str, Any]] = {
+    status: {"model": OipError, "description": told}
+    for status, told in (
+        (400, "Not what the model takes"), (413, "Too long"), (415, "Neither JSON nor bytes"),
+    )
+}  # fmt: skip
 
 
 class _Refused(Exception):
@@ -46,90 +119,96 @@ def oip_router(
     unknown: dict[int | str, dict[str, Any]] = {
         404: {"model": OipError, "description": "No such model or version"}
     }
-    wrong: dict[int | str, dict[str, Any]] = {
-        status: {"model": OipError, "description": told}
-        for status, told in ((400, "Not what the model takes"), (413, "Too long"), (415, "No JSON"))
-    }
-    takes = {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": inlined(InferRequest.model_json_schema())},
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            },
-        }
+    told: dict[str, Any] = {
+        "summary": "What it takes and gives", "responses": unknown, "dependencies": asks,
+        "response_model": OipModel,
+    }  # fmt: skip
+    is_loaded: dict[str, Any] = {
+        "summary": "Whether it is loaded", "responses": unknown, "response_model": OipModelReady,
+    }  # fmt: skip
+    given: dict[str, Any] = {
+        "summary": "Score rows of features",
+        "responses": {200: {"content": {BINARY: {"schema": _BYTES}}}} | unknown | _WRONG,
+        "response_model": InferReply,
+        "openapi_extra": _TAKES,
+        "dependencies": asks,
     }
 
-    @router.get("", summary="What serves")
+    @router.get("", summary="What serves", response_model=OipServer)
     async def server() -> Response:
         """Name, version and extensions."""
         return _json({"name": NAME, "version": VERSION, "extensions": EXTENSIONS})
 
-    @router.get("/health/live", summary="Whether it answers")
+    @router.get("/health/live", summary="Whether it answers", response_model=OipLive)
     async def live() -> Response:
         """As /health/live."""
         return _json({"live": True})
 
     @router.get(
-        "/health/ready", summary="Whether it should get traffic",
-        responses={503: {"description": "Not ready"}},
+        "/health/ready", summary="Whether it should get traffic", response_model=OipReady,
+        responses={503: {"model": OipReady, "description": "Not ready"}},
     )  # fmt: skip
     async def ready(request: Request) -> Response:
         """As /health/ready."""
         found = is_ready(await readiness.checks(service_of(request)))
         return _json({"ready": found}, 200 if found else 503)
 
-    told: dict[str, Any] = {
-        "summary": "What it takes and gives", "responses": unknown, "dependencies": asks,
-    }  # fmt: skip
-
     @router.get("/models/{model}", **told)
-    @router.get("/models/{model}/versions/{version}", **told)
-    async def metadata(request: Request, model: str, version: str | None = None) -> Response:
+    async def metadata(request: Request, model: str) -> Response:
         """Datatypes and shapes; -1 is any number of rows."""
-        try:
-            return _json(_metadata(_live(request, model, version)))
-        except _Refused as refused:
-            return refused.response()
+        return _told(request, _metadata, model)
 
-    @router.get("/models/{model}/ready", summary="Whether it is loaded", responses=unknown)
-    @router.get(
-        "/models/{model}/versions/{version}/ready", summary="Whether it is loaded",
-        responses=unknown,
-    )  # fmt: skip
-    async def model_ready(request: Request, model: str, version: str | None = None) -> Response:
+    @router.get("/models/{model}/versions/{version}", **told)
+    async def metadata_of_version(request: Request, model: str, version: str) -> Response:
+        """Datatypes and shapes; -1 is any number of rows."""
+        return _told(request, _metadata, model, version)
+
+    @router.get("/models/{model}/ready", **is_loaded)
+    async def model_ready(request: Request, model: str) -> Response:
         """A model that is served is loaded."""
-        try:
-            name, _ = _named(_live(request, model, version))
-        except _Refused as refused:
-            return refused.response()
-        return _json({"name": name, "ready": True})
+        return _told(request, _loaded, model)
 
-    given: dict[str, Any] = {
-        "summary": "Score rows of features",
-        "responses": unknown | wrong,
-        "openapi_extra": takes,
-        "dependencies": asks,
-    }
+    @router.get("/models/{model}/versions/{version}/ready", **is_loaded)
+    async def version_ready(request: Request, model: str, version: str) -> Response:
+        """A model that is served is loaded."""
+        return _told(request, _loaded, model, version)
 
     @router.post("/models/{model}/infer", **given)
-    @router.post("/models/{model}/versions/{version}/infer", **given)
-    async def infer(request: Request, model: str, version: str | None = None) -> Response:
+    async def infer(request: Request, model: str) -> Response:
         """Calibrated probabilities and p10, p50, p90 of every task, in the order asked for."""
-        try:
-            loaded = _live(request, model, version)
-            return await _infer(request, loaded, max_body_bytes)
-        except _Refused as refused:
-            return refused.response()
+        return await _inferred(request, max_body_bytes, model)
+
+    @router.post("/models/{model}/versions/{version}/infer", **given)
+    async def infer_of_version(request: Request, model: str, version: str) -> Response:
+        """Calibrated probabilities and p10, p50, p90 of every task, in the order asked for."""
+        return await _inferred(request, max_body_bytes, model, version)
 
     return router
+
+
+def _told(
+    request: Request, what: Callable[[Live], dict[str, Any]], model: str, version: str | None = None
+) -> Response:
+    try:
+        return _json(what(_live(request, model, version)))
+    except _Refused as refused:
+        return refused.response()
+
+
+async def _inferred(
+    request: Request, most: int, model: str, version: str | None = None
+) -> Response:
+    try:
+        return await _infer(request, _live(request, model, version), most)
+    except _Refused as refused:
+        return refused.response()
 
 
 async def _infer(request: Request, live: Live, most: int) -> Response:
     header, raw = await _parts(request, most)
     try:
         asked = InferRequest.model_validate_json(header)
-        matrix = matrix_of(asked, raw, live.bundle.features)
+        matrix = matrix_of(asked, raw, live.bundle.features, live.layout.ranges)
     except ValidationError as error:
         told = "; ".join(f"{place}: {why}" for place, why in faults_of(error)[:5])
         raise _Refused(400, told) from None
@@ -167,7 +246,7 @@ def _reply(reply: dict[str, Any], asked: InferRequest, found: dict[str, Any]) ->
     return Response(
         b"".join([header, *tail]),
         headers={HEADER: str(len(header))},
-        media_type="application/octet-stream",
+        media_type=BINARY,
     )
 
 
@@ -176,10 +255,10 @@ async def _parts(request: Request, most: int) -> tuple[bytes, bytes]:
     length = request.headers.get(HEADER)
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not media and length is not None:
-        media = "application/octet-stream"  # Triton's own client names none
-    if media not in ("application/json", "application/octet-stream"):
+        media = BINARY  # Triton's own client names none
+    if media not in ("application/json", BINARY):
         raise _Refused(415, "content-type must be application/json or application/octet-stream")
-    if media == "application/octet-stream" and length is None:
+    if media == BINARY and length is None:
         raise _Refused(400, f"{HEADER} must say how long the JSON is")
     body = bytearray()
     async for part in request.stream():
@@ -205,6 +284,10 @@ def _live(request: Request, model: str, version: str | None) -> Live:
 
 def _named(live: Live) -> tuple[str, str]:
     return name_and_version(live.version, live.bundle)
+
+
+def _loaded(live: Live) -> dict[str, Any]:
+    return {"name": _named(live)[0], "ready": True}
 
 
 def _metadata(live: Live) -> dict[str, Any]:

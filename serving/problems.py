@@ -119,8 +119,12 @@ def install(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        faults = [(".".join(str(p) for p in one["loc"]), one["msg"]) for one in error.errors()]
-        return Problem(422, faults).response()
+        told = error.errors()
+        if any(one["type"] == "json_invalid" for one in told):
+            return Problem(400, [("body", "Invalid JSON")]).response()
+        return Problem(
+            422, [(".".join(str(part) for part in one["loc"]), one["msg"]) for one in told]
+        ).response()
 
     app.add_exception_handler(Problem, own)
     app.add_exception_handler(HTTPException, http)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.models import APIKey
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ConfigDict, Field
@@ -203,9 +203,10 @@ class TokenReply(_Message):
 router = APIRouter(tags=["login"], responses=problem_responses(401, 404, 413, 415, 422, 429))
 
 
-def _reply(guard: Guard, name: str) -> TokenReply:
+def _reply(guard: Guard, name: str, response: Response) -> TokenReply:
     tokens = guard.tokens
     assert tokens is not None
+    response.headers["cache-control"] = "no-store"  # RFC 6749, 5.1
     return TokenReply(
         access_token=tokens.give(name, "access"), refresh_token=tokens.give(name, "refresh"),
         token_type="bearer", expires_in=tokens.access_s, roles=list(guard.settings.users[name].roles),
@@ -213,17 +214,17 @@ def _reply(guard: Guard, name: str) -> TokenReply:
 
 
 @router.post("/api/login")
-async def login(body: Login, request: Request) -> TokenReply:
+async def login(body: Login, request: Request, response: Response) -> TokenReply:
     """Tokens for a name and password; 404 where nobody can log in."""
     guard = guard_of(request)
     guard.rates.check("login", address_of(request))
     _tokens(guard)
     await guard.log_in(body.username, body.password)
-    return _reply(guard, body.username)
+    return _reply(guard, body.username, response)
 
 
 @router.post("/api/refresh")
-async def refresh(body: Refresh, request: Request) -> TokenReply:
+async def refresh(body: Refresh, request: Request, response: Response) -> TokenReply:
     """New tokens for a refresh token, which is over by that."""
     guard = guard_of(request)
     guard.rates.check("refresh", address_of(request))
@@ -233,7 +234,7 @@ async def refresh(body: Refresh, request: Request) -> TokenReply:
         name = ""
     if name not in guard.settings.users:
         raise guard._denied("login", "refresh_token", "no refresh token of ours, or used before")
-    return _reply(guard, name)
+    return _reply(guard, name, response)
 
 
 def _tokens(guard: Guard) -> Tokens:

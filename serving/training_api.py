@@ -31,6 +31,8 @@ class CollectRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
         hide_input_in_errors=True,
         json_schema_extra={"examples": [{"duration_s": 10, "interval_s": 1}]},
     )

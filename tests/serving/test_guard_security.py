@@ -47,6 +47,7 @@ def client() -> Iterator[httpx.Client]:
 def logged_in(client: httpx.Client) -> dict[str, str]:
     answer = client.post("/api/login", json={"username": "ana", "password": PASSWORD})
     assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
     found: dict[str, str] = answer.json()
     return found
 
@@ -96,7 +97,7 @@ def test_a_user_logs_in_asks_and_refreshes_once(client: httpx.Client) -> None:
     denied = client.post(PATHS["feedback"], json={}, headers=bearer(first["access_token"]))
     assert denied.status_code == 403
     again = client.post("/api/refresh", json={"refresh_token": first["refresh_token"]})
-    assert again.status_code == 200
+    assert again.status_code == 200 and again.headers["cache-control"] == "no-store"
     assert client.get("/api/who", headers=bearer(again.json()["access_token"])).status_code == 200
     twice = client.post("/api/refresh", json={"refresh_token": first["refresh_token"]})
     assert twice.status_code == 401

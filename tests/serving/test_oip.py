@@ -95,7 +95,7 @@ def test_one_tensor_a_feature_and_the_others_are_unknown(
 
 def test_bytes_in_json_out_and_an_integer_datatype(client: httpx.Client, bundle: Bundle) -> None:
     given = {
-        "name": "five_qi" if "five_qi" in NAMES else NAMES[0],
+        "name": NAMES[0],
         "shape": [2],
         "datatype": "INT32",
         "parameters": {"binary_data_size": 8},
@@ -103,7 +103,7 @@ def test_bytes_in_json_out_and_an_integer_datatype(client: httpx.Client, bundle:
     header = json.dumps({"inputs": [given]}).encode()
     reply = client.post(
         "/v2/models/qos/versions/1/infer",
-        content=header + struct.pack("<ii", 1, 2),
+        content=header + struct.pack("<ii", -90, -91),
         headers={
             "Content-Type": "application/octet-stream",
             "Inference-Header-Content-Length": str(len(header)),
@@ -114,7 +114,7 @@ def test_bytes_in_json_out_and_an_integer_datatype(client: httpx.Client, bundle:
     assert len(reply.json()["outputs"][0]["data"]) == 2
 
 
-GOOD = {"name": NAMES[0], "shape": [1], "datatype": "FP64", "data": [1.0]}
+GOOD = {"name": NAMES[0], "shape": [1], "datatype": "FP64", "data": [-91.5]}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,13 @@ GOOD = {"name": NAMES[0], "shape": [1], "datatype": "FP64", "data": [1.0]}
         ({"inputs": [GOOD | {"data": [True]}]}, "numbers or null"),
         ({"inputs": [GOOD | {"data": [[[1.0]]]}]}, "numbers or null"),
         ({"inputs": [GOOD | {"data": [10**400]}]}, "too large"),
+        ({"inputs": [GOOD | {"data": [91.5]}]}, "-156 to -31 [dBm]; 1 values are outside"),
+        ({"inputs": [GOOD | {"datatype": "INT64"}]}, "-91.5 is no INT64"),
+        ({"inputs": [GOOD | {"shape": ["1"]}]}, "valid integer"),
+        (
+            {"inputs": [GOOD | {"shape": [1, 3], "data": [[-91.5, -91.5], -91.5]}]},
+            "3 values in each",
+        ),
         ({"inputs": [{k: v for k, v in GOOD.items() if k != "data"}]}, "neither data nor"),
         ({"inputs": [GOOD | {"datatype": "BYTES"}]}, "datatype"),
         ({"inputs": [GOOD | {"colour": "red"}]}, "not permitted"),
@@ -152,6 +159,8 @@ def test_other_models_versions_bodies_and_media_are_refused(client: httpx.Client
     assert asked(client, {"inputs": [GOOD]}, "/v2/models/qos/versions/9/infer").status_code == 404
     assert client.get("/v2/models/other").json() == {"error": "no model 'other'; 'qos' is served"}
     assert client.get("/v2/models/other/ready").status_code == 404
+    assert client.get("/v2/models/qos/versions/9").status_code == 404
+    assert client.get("/v2/models/qos/versions/1").json() == client.get("/v2/models/qos").json()
     url = "/v2/models/qos/infer"
     assert client.post(url, content=b"{}").status_code == 415
     headers = {"Content-Type": "application/json"}
