@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 _PSEUDONYM = re.compile(r"ue-[0-9a-f]{20}")
+_LATE_S = 0.005  # the reader keeps its budget itself, and sees whether only the loop was late
 _IN_LOOP_ROWS = 48  # more rows are scored in a thread, so that single requests need not wait
 
 
@@ -149,7 +150,7 @@ async def _read(service: Service, reader: Any, entities: dict[str, Any]) -> Any:
     if breakers.is_open("store"):
         raise _Fallback("store_away")
     try:
-        async with asyncio.timeout(service.settings.store_s):
+        async with asyncio.timeout(service.settings.store_s + _LATE_S):
             answer = await reader.read_async(entities)
     except (TimeoutError, OnlineStoreAway, OnlineStoreRefuses, StoreError, OSError):
         breakers.failed("store")

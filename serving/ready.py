@@ -3,7 +3,6 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -11,11 +10,11 @@ from feature_repo.catalog import catalog_hash
 from feature_repo.services import SERVICES
 from feature_repo.store import REPO, open_store, quiet
 from serving.live import Live
+from serving.probe import read_sample
 from serving.registered import Registered, RegistryAway
 from serving.state import Service
 
 _SELDOM_S = 30.0
-_MOST_CELLS = 16  # of those that training saw, whose features are looked at for their age
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,8 @@ class Readiness:
         return Check("registry", "ok", f"it has {live.version} with the bundle in use")
 
     async def _store(self, live: Live) -> tuple[Check, Check]:
-        cells = list(live.cells[:_MOST_CELLS]) or ["-"]
-        known: dict[str, list[Any]] = {"cell_id": cells, "five_qi": [9] * len(cells)}
-        nobody = ["-"] * len(cells)
-        asked = {name: known.get(name, nobody) for name in live.reader.plan.asked}
         try:
-            answer = await live.reader.read_async(asked)
+            answer = await read_sample(live)
         except Exception as error:  # whatever it is, the store gave no features
             away = Check("store", "bad", f"it gives no features: {type(error).__name__}")
             return away, Check("freshness", "unknown", "the store gives no features")

@@ -18,6 +18,7 @@ from serving.jobs import Job
 from serving.logs import Logs
 from serving.metrics import Metrics
 from serving.models_part import ModelsPart, PartSettings
+from serving.probe import watch_store
 from serving.replay import registered
 from serving.security import require
 from serving.settings import ServingSettings, unknown_variables
@@ -94,6 +95,7 @@ def service_app(settings: ServingSettings) -> FastAPI:
 
         async def begin(_: Service) -> None:
             logs.begin()
+            service.in_background(watch_store(service, breakers))
             for told in unknown_variables():
                 log.warning(told)
 
