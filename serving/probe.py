@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 from serving.breakers import Breakers
+from serving.budget import within
 from serving.live import Live
 from serving.state import Service
 from stores.answer import Answer
@@ -30,8 +31,7 @@ async def watch_store(service: Service, breakers: Breakers) -> None:
         if not breakers.probe_due(STORE):
             continue
         try:
-            async with asyncio.timeout(service.settings.store_s):
-                await read_sample(service.live)
+            await within(service.settings.store_s, read_sample(service.live))
         except Exception as error:  # whatever it is, the store gave no features
             log.info("the store is still away: %s", type(error).__name__)
             breakers.failed(STORE)
