@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from rich.console import Console
 
 from schemas.errors import QosError
@@ -35,6 +34,7 @@ def main(
     try:
         settings = read_settings(**{name: one for name, one in given.items() if one is not None})
         with Console(stderr=True).status("loading the model and opening the store"):
+            from serving.ending import Server
             from serving.service import service_app
 
             app = service_app(settings)
@@ -47,11 +47,10 @@ def main(
         "and /metrics; Ctrl-C ends",
         file=sys.stderr,
     )
-    uvicorn.run(
-        app, host=settings.host, port=settings.port, http="httptools", loop="uvloop",
-        access_log=False, log_config=None, proxy_headers=False, server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_s)),
-    )  # fmt: skip
+    Server(
+        app, settings.shutdown_s, host=settings.host, port=settings.port, http="httptools",
+        loop="uvloop", access_log=False, log_config=None, proxy_headers=False, server_header=False,
+    ).run()  # fmt: skip
 
 
 if __name__ == "__main__":
