@@ -10,6 +10,10 @@ from rich.console import Console
 from schemas.errors import QosError
 from serving.settings import read_settings
 
+_SWITCH_S = (
+    0.0005  # of the interpreter's lock: a model that is loaded in a thread holds up no answer
+)
+
 
 def main(
     model: Annotated[
@@ -47,6 +51,7 @@ def main(
         "and /metrics; Ctrl-C ends",
         file=sys.stderr,
     )
+    sys.setswitchinterval(_SWITCH_S)
     Server(
         app, settings.shutdown_s, host=settings.host, port=settings.port, http="httptools",
         loop="uvloop", access_log=False, log_config=None, proxy_headers=False, server_header=False,
