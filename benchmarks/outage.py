@@ -42,7 +42,7 @@ def main(
     down: Annotated[float, typer.Option(help="seconds that Redis is away, each time")] = 10.0,
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
 ) -> None:
-    """Measures errors, the fallback's latency and the recovery, for a Redis that hangs and one that dies."""
+    """Measures errors, fallback latency and recovery, for a Redis that hangs and for one that dies."""
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as servers:
         folder = Path(scratch)
         address = servers.enter_context(redis_server(folder))
@@ -52,8 +52,8 @@ def main(
         asked = questions(features, bundle)
         port = int(address.rpartition(":")[2])
         faults: dict[str, Callable[[], Ends]] = {
-            "hangs": lambda: _stop(port),
-            "dies": lambda: _kill(port, folder, servers),
+            "hangs": lambda: hang(port),
+            "dies": lambda: kill(port, folder, servers),
         }
         found = {}
         with decision_service(repo, str(bundle)) as service:
@@ -168,7 +168,7 @@ def misses(result: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _stop(port: int) -> Ends:
+def hang(port: int) -> Ends:
     """Redis is there and never answers; what ends that tells when it did."""
     process = _process(port)
     os.kill(process, signal.SIGSTOP)
@@ -180,7 +180,7 @@ def _stop(port: int) -> Ends:
     return resume
 
 
-def _kill(port: int, folder: Path, servers: contextlib.ExitStack) -> Ends:
+def kill(port: int, folder: Path, servers: contextlib.ExitStack) -> Ends:
     """Redis is killed after it has saved; what ends that starts it on the same port and data."""
     with _client(port) as client:
         client.save()
