@@ -9,7 +9,8 @@ import numpy as np
 from feature_repo.catalog import catalog_hash
 from feature_repo.services import SERVICES
 from feature_repo.store import REPO, open_store, quiet
-from serving.live import Live
+from schemas.errors import QosError
+from serving.live import Live, check_registered
 from serving.probe import read_sample
 from serving.registered import Registered, RegistryAway
 from serving.state import Service
@@ -121,6 +122,9 @@ def _definitions(service: Service, live: Live) -> Check:
         store = open_store(service.settings.profile, service.settings.repo or REPO)
         with quiet():
             stale = live.reader.stale(store)
+        check_registered(store, live.layout)
+    except QosError as error:
+        return Check("service", "bad", str(error))
     except Exception as error:  # Feast's are many
         return Check("service", "unknown", f"feature registry: {type(error).__name__}")
     if stale:
