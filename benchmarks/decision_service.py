@@ -41,5 +41,5 @@ def decision_service(
         "ML_API_KEYS": json.dumps({"bench": {"roles": ["admin"], "sha256": key_hash(key)}}),
         "RATELIMIT_PREDICT": "1000000000/minute",
     }
-    with running(command, port, 120, secured | environment) as process:
+    with running(command, port, 120, {**secured, **environment}) as process:
         yield Running(f"http://127.0.0.1:{port}", {KEY_HEADER: key}, process)
