@@ -86,7 +86,8 @@ def judged(load: Offered, gone: float, back: float) -> dict[str, Any]:
     """gone, back: when Redis went and returned, seconds since 1970."""
     away = [one for one in load.answers if _reason(one) == AWAY]
     during = [one for one in load.answers if gone <= one.due < back]
-    took = np.array([one.ms for one in away] or [np.nan])
+    caught = gone - MOST_MS / 1e3  # what was under way when Redis went is of the outage too
+    took = np.array([one.ms for one in away if caught <= one.due < back] or [np.nan])
     return {
         "seconds_down": round(back - gone, 3),
         "requests": load.requests,
@@ -98,7 +99,7 @@ def judged(load: Offered, gone: float, back: float) -> dict[str, Any]:
         "recovery_s": recovery(load.answers, back),
         "other_reasons_while_away": sum(_reason(one) != AWAY for one in during),
         "made_up": sum(map(_made_up, away)),
-        "away_before": sum(one.due < gone - MOST_MS / 1e3 for one in away),
+        "away_before": sum(one.due < caught for one in away),
         "reasons": dict(Counter(map(_reason, load.answers)).most_common()),
     }
 
