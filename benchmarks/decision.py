@@ -168,7 +168,9 @@ def batch(url: str, asked: list[dict[str, Any]], headers: Mapping[str, str]) -> 
     with httpx.Client(timeout=30) as client:
         for _ in range(9):
             began = time.perf_counter()
-            client.post(url + BATCH_PATH, content=body, headers={**JSON, **headers}).raise_for_status()
+            client.post(
+                url + BATCH_PATH, content=body, headers={**JSON, **headers}
+            ).raise_for_status()
             took.append((time.perf_counter() - began) * 1e3)
     return sorted(took)[4]
 

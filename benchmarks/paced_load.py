@@ -3,7 +3,8 @@
     python -m benchmarks.paced_load <spec.json>
 
 The spec: url, bodies (a list, sent in turn), headers (if any), connections (at most), rate (requests a
-second), seconds.
+second), seconds; answers: a file, if any, for what came back, one JSON list a line and request: number of
+its body, when it was due (s since 1970), ms, status, what the answer said.
 A latency counts from when a request was due, so a server that stalls is not spared the requests that
 it kept waiting. Prints one line of JSON: requests, errors, seconds, p50_ms, p99_ms, max_ms.
 """
@@ -31,20 +32,25 @@ class Line(asyncio.Protocol):
 
     def __init__(self, load: "Paced") -> None:
         self.load, self.due, self.busy = load, 0.0, False
+        self.number, self.parts = 0, [b""]
         self.transport: Any = None
         self.parser: Any = None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def send(self, request: bytes, due: float) -> None:
-        """Sends a request that was due at this time of the clock."""
-        self.due, self.busy = due, True
+    def send(self, request: bytes, due: float, number: int) -> None:
+        """Sends a request that was due at this time of the clock; number: of its body."""
+        self.due, self.busy, self.number, self.parts = due, True, number, []
         self.parser = httptools.HttpResponseParser(self)
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of an answer (called by the parser)."""
+        self.parts.append(body)
 
     def on_message_complete(self) -> None:
         """An answer is whole (called by the parser)."""
@@ -65,6 +71,7 @@ class Paced:
         self.waiting: deque[float] = deque()
         self.took: list[float] = []
         self.errors = 0
+        self.kept: list[tuple[int, float, float, int, bytes]] | None = None
 
     def due(self, now: float) -> None:
         """A request is to be sent now, or as soon as a connection is free."""
@@ -75,13 +82,17 @@ class Paced:
         """An answer came."""
         self.took.append(time.perf_counter() - line.due)
         self.errors += status != 200
+        if self.kept is not None:
+            body = b"".join(line.parts)
+            self.kept.append((line.number, line.due, self.took[-1] * 1e3, status, body))
         self.free.append(line)
         self._send()
 
     def _send(self) -> None:
         while self.waiting and self.free:
             line = self.free.popleft()
-            line.send(self.requests[self.sent % len(self.requests)], self.waiting.popleft())
+            number = self.sent % len(self.requests)
+            line.send(self.requests[number], self.waiting.popleft(), number)
             self.sent += 1
 
 
@@ -89,6 +100,7 @@ async def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Offers the load of a spec; what came back."""
     place = urlsplit(spec["url"])
     load = Paced(posts(spec))
+    load.kept = [] if "answers" in spec else None
     loop = asyncio.get_running_loop()
     for _ in range(spec["connections"]):
         _, line = await loop.create_connection(lambda: Line(load), place.hostname, place.port)
@@ -106,6 +118,8 @@ async def run(spec: dict[str, Any]) -> dict[str, Any]:
         await asyncio.sleep(0.01)
     for line in lines:
         line.transport.close()
+    if load.kept is not None:
+        _write(Path(spec["answers"]), load.kept)
     took = np.array(load.took or [np.nan]) * 1e3
     return {
         "requests": count,
@@ -115,6 +129,14 @@ async def run(spec: dict[str, Any]) -> dict[str, Any]:
         "p99_ms": float(np.quantile(took, 0.99)),
         "max_ms": float(took.max()),
     }
+
+
+def _write(path: Path, kept: list[tuple[int, float, float, int, bytes]]) -> None:
+    since = time.time() - time.perf_counter()
+    with path.open("wb") as file:
+        for number, due, ms, status, body in kept:
+            said = body if body[:1] == b"{" else b"null"
+            file.write(b"[%d,%.6f,%.3f,%d,%b]\n" % (number, due + since, ms, status, said))
 
 
 if __name__ == "__main__":

@@ -82,8 +82,10 @@ def open_registry(uri: str) -> Registry:
         import mlflow.pyfunc
     from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
+    # of MLflow's own models, when it first asks its database
+    warnings.filterwarnings("ignore", "The ``noload`` loader", SADeprecationWarning)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     database = _database(uri)

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from rich.console import Console
 
 from schemas.errors import QosError
 from serving.settings import read_settings
+
+_SWITCH_S = (
+    0.0005  # of the interpreter's lock: a model that is loaded in a thread holds up no answer
+)
 
 
 def main(
@@ -35,6 +38,7 @@ def main(
     try:
         settings = read_settings(**{name: one for name, one in given.items() if one is not None})
         with Console(stderr=True).status("loading the model and opening the store"):
+            from serving.ending import Server
             from serving.service import service_app
 
             app = service_app(settings)
@@ -47,11 +51,11 @@ def main(
         "and /metrics; Ctrl-C ends",
         file=sys.stderr,
     )
-    uvicorn.run(
-        app, host=settings.host, port=settings.port, http="httptools", loop="uvloop",
-        access_log=False, log_config=None, proxy_headers=False, server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_s)),
-    )  # fmt: skip
+    sys.setswitchinterval(_SWITCH_S)
+    Server(
+        app, settings.shutdown_s, host=settings.host, port=settings.port, http="httptools",
+        loop="uvloop", access_log=False, log_config=None, proxy_headers=False, server_header=False,
+    ).run()  # fmt: skip
 
 
 if __name__ == "__main__":

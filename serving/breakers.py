@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,10 +47,14 @@ class Breakers:
 
     def __init__(
         self, bounds: dict[str, tuple[int, float]], metrics: Metrics | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, probed: Collection[str] = (),
     ) -> None:  # fmt: skip
-        """bounds: failures in a row that open it, and seconds that it stays open; all are closed."""
-        self._metrics, self._clock = metrics, clock
+        """bounds: failures in a row that open it, and seconds that it stays open; all are closed.
+
+        probed: those whose probes are made apart (see `probe_due`), so that no request has to wait for
+        one.
+        """
+        self._metrics, self._clock, self._probed = metrics, clock, frozenset(probed)
         self._all = {
             name: _One(CircuitBreaker(name, failures, open_s, clock))
             for name, (failures, open_s) in bounds.items()
@@ -65,11 +69,22 @@ class Breakers:
 
     def is_open(self, name: str) -> bool:
         """Whether to leave it alone now; where not, say `succeeded` or `failed` afterwards."""
+        one = self._all[name]
+        if name in self._probed and one.open:
+            one.refused += 1
+            return True
+        return not self._entered(name)
+
+    def probe_due(self, name: str) -> bool:
+        """Whether it is open and a probe must be made now; say afterwards how that ended."""
+        return self._all[name].open and self._entered(name)
+
+    def _entered(self, name: str) -> bool:
         try:
             self.enter(name)
         except CircuitOpen:
-            return True
-        return False
+            return False
+        return True
 
     def enter(self, name: str) -> None:
         """Before a try; raises `CircuitOpen` where it must not be made."""
@@ -163,4 +178,4 @@ def breakers_of(settings: ServingSettings, metrics: Metrics | None = None) -> Br
         "nef": (s.nef_failures, s.nef_open_s),
         "registry": (s.registry_failures, s.registry_open_s),
     }
-    return Breakers(bounds, metrics)
+    return Breakers(bounds, metrics, probed=("store",))

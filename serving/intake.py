@@ -12,6 +12,8 @@ from serving.processes import make_modest
 _MOST_WAITING = 4
 _SECONDS = 120.0
 
+_WAITED_FOR = 10  # niceness, at most, of what an answer waits for
+
 
 @dataclass
 class Intake:
@@ -40,7 +42,7 @@ class Intake:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "serving.samples", stdin=-1, stdout=-1, stderr=-3
         )
-        make_modest(process.pid, self.niceness)
+        make_modest(process.pid, min(self.niceness, _WAITED_FOR))
         try:
             out, _ = await asyncio.wait_for(process.communicate(body), _SECONDS)
         finally:

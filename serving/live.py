@@ -62,7 +62,7 @@ def load_live(settings: Settings) -> Live:
     service = next(one for one in SERVICES if one.name == layout.service)
     check_features(bundle, list(layout.names), catalog_hash(service.views))
     store = open_store(settings.profile, settings.repo or REPO)
-    _check_registered(store, layout)
+    check_registered(store, layout)
     limits = Limits(
         connect_s=settings.store_s, read_s=settings.store_s, budget_s=settings.store_s, attempts=2
     )
@@ -109,7 +109,8 @@ def _bundle(settings: Settings) -> tuple[Bundle, str]:
     return load_version(registry, f"{found.name}/{found.version}"), f"{found.name}/{found.version}"
 
 
-def _check_registered(store: "FeatureStore", layout: Layout) -> None:
+def check_registered(store: "FeatureStore", layout: Layout) -> None:
+    """Raises `QosError` unless the store's registry has the model's service with its features."""
     from feast.errors import FeastObjectNotFoundException
 
     try:

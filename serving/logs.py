@@ -38,8 +38,10 @@ _SECRETS = re.compile(
     r"|(?:(?<=Bearer )|(?<=Basic ))[^\s\"',]+",
     re.IGNORECASE,
 )
-_OURS = re.compile(  # ids that name no subscriber: UUIDs, and pseudonyms, which bear a hex letter
-    r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bue-(?=[0-9]*[a-f])[0-9a-f]{20}\b"
+_OURS = re.compile(  # what names no subscriber
+    r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # a UUID
+    r"|\bue-(?=[0-9]*[a-f])[0-9a-f]{20}\b"  # a pseudonym that bears a hex letter
+    r"|(?<![\w.:-])(?:127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0)(?![\w-]|\.[0-9])"  # this machine
 )
 
 

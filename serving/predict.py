@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lifecycle.pseudonym import pseudonym
 from serving.asked import asked_of
+from serving.budget import within
 from serving.decide import Choice, choose, fallback
 from serving.live import Live
 from serving.requests import MOST_CANDIDATES, Candidate, PredictRequest
@@ -30,6 +31,7 @@ Bools = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 _PSEUDONYM = re.compile(r"ue-[0-9a-f]{20}")
 _APART = 16  # so few are decided one by one where the fault of one spoils them all
+_LATE_S = 0.005  # the reader keeps its budget itself, and sees whether only the loop was late
 _IN_LOOP_ROWS = 48  # more rows are scored in a thread, so that single requests need not wait
 
 
@@ -86,10 +88,16 @@ async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> li
     for request in requests:
         if request.features:
             live.layout.check(request)
-    questions = [await question_of(service, live, request) for request in requests]
+    questions, away = [], False
+    for request in requests:
+        try:
+            questions.append(await question_of(service, live, request, away))
+        except _Fallback:
+            away = True  # what the next ones need of the store they are not kept waiting for
+            questions.append(await question_of(service, live, request, away))
     asked = [one for one in questions if one.cells]
-    assessed, why = None, "no_candidates"
-    if asked:
+    assessed, why = None, "store_away" if away else "no_candidates"
+    if asked and not away:
         try:
             assessed = await _assess(service, live, asked)
         except _Fallback as error:
@@ -100,9 +108,11 @@ async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> li
     place, began = 0, time.perf_counter()
     for one in questions:
         at = place if one.cells else 0
-        reason = (
-            None if one.cells and assessed is not None else why if one.cells else "no_candidates"
-        )
+        reason = None
+        if not one.cells:
+            reason = "store_away" if away and one.request.candidates is None else "no_candidates"
+        elif assessed is None:
+            reason = why
         start = assessed.vectors.starts[at] if assessed is not None and one.cells else 0
         place += bool(one.cells)
         made = _decide(service, live, one, assessed if reason is None else None, start, reason)
@@ -117,14 +127,19 @@ async def decide_all(service: Service, requests: Sequence[PredictRequest]) -> li
     return decided
 
 
-async def question_of(service: Service, live: Live, request: PredictRequest) -> Question:
-    """The request made ready; cells that it does not name are those that the store knows it hears."""
+async def question_of(
+    service: Service, live: Live, request: PredictRequest, away: bool = False
+) -> Question:
+    """The request made ready; cells that it does not name are those that the store knows it hears.
+
+    away: the store is not asked, and there are none. Raises `_Fallback` where it does not answer.
+    """
     ue = _pseudonym(request.ue_id, live.key)
     asked = asked_of(request)
     reported: tuple[Candidate | None, ...] = tuple(request.candidates or ())
     cells = tuple(one.cell_id for one in request.candidates or ())
     if request.candidates is None:
-        cells = await _heard(service, live, ue)
+        cells = () if away else await _heard(service, live, ue)
         reported = (None,) * len(cells)
     serving = request.connected_to
     if serving is not None and serving not in cells:
@@ -141,7 +156,7 @@ async def _heard(service: Service, live: Live, ue: str) -> tuple[str, ...]:
     try:
         answer = await _read(service, live.heard, {"ue_id": [ue] * len(cells), "cell_id": cells})
         levels = answer.matrix[:, 0]
-    except (_Fallback, UnreadableValue):
+    except UnreadableValue:
         return ()
     order = np.argsort(-levels, kind="stable")[:MOST_CANDIDATES]
     return tuple(cells[place] for place in order.tolist() if np.isfinite(levels[place]))
@@ -153,8 +168,7 @@ async def _read(service: Service, reader: Any, entities: dict[str, Any]) -> Any:
     if breakers.is_open("store"):
         raise _Fallback("store_away")
     try:
-        async with asyncio.timeout(service.settings.store_s):
-            answer = await reader.read_async(entities)
+        answer = await within(service.settings.store_s + _LATE_S, reader.read_async(entities))
     except (TimeoutError, OnlineStoreAway, OnlineStoreRefuses, StoreError, OSError):
         breakers.failed("store")
         raise _Fallback("store_away") from None

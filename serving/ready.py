@@ -3,19 +3,19 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from feature_repo.catalog import catalog_hash
 from feature_repo.services import SERVICES
 from feature_repo.store import REPO, open_store, quiet
-from serving.live import Live
+from schemas.errors import QosError
+from serving.live import Live, check_registered
+from serving.probe import read_sample
 from serving.registered import Registered, RegistryAway
 from serving.state import Service
 
 _SELDOM_S = 30.0
-_MOST_CELLS = 16  # of those that training saw, whose features are looked at for their age
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,8 @@ class Readiness:
         return Check("registry", "ok", f"it has {live.version} with the bundle in use")
 
     async def _store(self, live: Live) -> tuple[Check, Check]:
-        cells = list(live.cells[:_MOST_CELLS]) or ["-"]
-        known: dict[str, list[Any]] = {"cell_id": cells, "five_qi": [9] * len(cells)}
-        nobody = ["-"] * len(cells)
-        asked = {name: known.get(name, nobody) for name in live.reader.plan.asked}
         try:
-            answer = await live.reader.read_async(asked)
+            answer = await read_sample(live)
         except Exception as error:  # whatever it is, the store gave no features
             away = Check("store", "bad", f"it gives no features: {type(error).__name__}")
             return away, Check("freshness", "unknown", "the store gives no features")
@@ -126,6 +122,9 @@ def _definitions(service: Service, live: Live) -> Check:
         store = open_store(service.settings.profile, service.settings.repo or REPO)
         with quiet():
             stale = live.reader.stale(store)
+        check_registered(store, live.layout)
+    except QosError as error:
+        return Check("service", "bad", str(error))
     except Exception as error:  # Feast's are many
         return Check("service", "unknown", f"feature registry: {type(error).__name__}")
     if stale:

@@ -17,6 +17,8 @@ from serving.guard import guarded
 from serving.logs import Logs
 from serving.metrics import Metrics
 from serving.models_part import ModelsPart, PartSettings
+from serving.probe import watch_store
+from serving.processes import LEAST
 from serving.replay import registered
 from serving.security import require
 from serving.settings import ServingSettings, unknown_variables
@@ -60,6 +62,7 @@ def service_app(settings: ServingSettings) -> FastAPI:
 
         async def begin(_: Service) -> None:
             logs.begin()
+            service.in_background(watch_store(service, breakers))
             for told in unknown_variables():
                 log.warning(told)
 
@@ -94,6 +97,7 @@ def _part(settings: ServingSettings) -> PartSettings:
         workers=settings.workers,
         queue=settings.queue,
         job_s=settings.training_s,
+        niceness=LEAST,
         fresh_s=settings.fresh_s,
         registry_uri=settings.registry_uri,
         max_samples_bytes=settings.max_samples_bytes,

@@ -110,7 +110,7 @@ class ServingSettings(BaseSettings):
         "ML_RETURN_WINDOW", "within which going back needs more confidence [s]", 10.0, ge=0, le=3600
     )
     store_s: float = _field(
-        "ML_STORE_SECONDS", "budget of a feature read [s]; past it: fallback", 0.04, gt=0, le=10
+        "ML_STORE_SECONDS", "budget of a feature read [s]; past it: fallback", 0.03, gt=0, le=10
     )
     fresh_s: float = _field("ML_FRESHNESS_SECONDS", "age of the newest feature past which the service"
                             " is not ready [s]; 0: not looked at", 0.0, ge=0)  # fmt: skip

@@ -52,7 +52,7 @@ class CoreSettings:
     profile: str = "embedded"
     repo: Path | None = None
     most_unknown: float = 0.5
-    store_s: float = 0.04
+    store_s: float = 0.03
     max_body_bytes: int = 1_048_576
     most_pending: int = 1000
 

@@ -111,7 +111,12 @@ def test_a_store_that_goes_away_is_a_fallback_at_once_and_comes_back(
             assert found["predicted_antenna"] == cells[-1]  # the strongest by more than 3 dB
             assert found["features"] == {} and found["confidence"] == 0
         nothing = client.post("/api/predict-with-qos", json={"ue_id": ue}).json()
-        assert nothing["reason"] == "no_candidates"
+        assert (nothing["reason"], nothing["predicted_antenna"]) == ("store_away", None)
+        began = time.monotonic()
+        many = {"requests": [{"ue_id": ue, "connected_to": cells[0]}] * 50}
+        told = client.post("/api/predict/batch", json=many).json()["decisions"]
+        assert {one["reason"] for one in told} == {"store_away"}
+        assert time.monotonic() - began < 3  # the store is asked once for all
     assert set(seen.said) == {"down"}
 
 

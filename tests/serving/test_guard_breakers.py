@@ -1,15 +1,32 @@
 """Circuit breakers: when they open, that a lost probe does not keep them open, and what admins see."""
 
 import asyncio
+import contextlib
 import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.feature_server import free_port
+from benchmarks.outage import hang, kill
+from benchmarks.redis_process import redis_server
+from lifecycle.bundles import write
+from models.bundle import Bundle
 from nef.client.retry import CircuitOpen
 from serving.breakers import Breakers, breakers_of
 from serving.metrics import Metrics
+from serving.models_part import ModelsPart
+from serving.service import service_app
+from tests.conftest import World
+from tests.serving.core_kit import busiest, filled, running
 from tests.serving.guard_kit import KEYS, app_of, client_of, secured, settings_with
 
 
@@ -179,3 +196,148 @@ def test_admins_see_and_reset_them_and_nobody_else() -> None:
         wrong = client.post("/api/circuit-breakers/stores/reset", headers=admin)
         assert wrong.status_code == 404
         assert "store, nef, registry" in wrong.json()["detail"]
+
+
+def test_where_probes_are_made_apart_no_request_makes_one() -> None:
+    clock = Clock()
+    breakers = Breakers({"store": (1, 10.0)}, None, clock, probed=("store",))
+    assert not breakers.probe_due("store")  # closed
+    breakers.failed("store")
+    assert breakers.is_open("store") and not breakers.probe_due("store")
+    clock.now = 10.0
+    assert breakers.is_open("store")
+    assert breakers.probe_due("store") and not breakers.probe_due("store")
+    breakers.failed("store")
+    clock.now = 20.0
+    assert breakers.probe_due("store")
+    breakers.succeeded("store")
+    assert not breakers.is_open("store")
+
+
+@dataclass
+class Wired:
+    """The whole service on a Redis of its own, asked by an admin."""
+
+    app: FastAPI
+    http: httpx.Client
+    asked: dict[str, Any]
+    port: int
+    folder: Path
+    servers: contextlib.ExitStack
+
+    def reason(self) -> str:
+        reply = self.http.post("/api/predict", json=self.asked)
+        assert reply.status_code == 200
+        return str(reply.json()["reason"])
+
+    def breaker(self, name: str) -> dict[str, Any]:
+        shown = self.http.get("/api/circuit-breakers").json()["breakers"]
+        return next(dict(one) for one in shown if one["name"] == name)
+
+    def wait_for(self, name: str, state: str, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (found := self.breaker(name)["state"]) != state:
+            assert time.monotonic() < until, f"{name} is {found} after {seconds} s"
+            time.sleep(0.02)
+
+    def reset(self, name: str) -> str:
+        reply = self.http.post(f"/api/circuit-breakers/{name}/reset")
+        return str(reply.json()["state"])
+
+
+@pytest.fixture(scope="module")
+def wired(
+    tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, small_world: World
+) -> Iterator[Wired]:
+    folder = tmp_path_factory.mktemp("wired")
+    with contextlib.ExitStack() as servers, pytest.MonkeyPatch.context() as patch:
+        address = servers.enter_context(redis_server(folder))
+        patch.setenv("QOS_REDIS", address)
+        patch.setenv("NEF_API_URL", f"http://127.0.0.1:{free_port()}")
+        write(bundle, folder / "bundle")
+        settings = secured(
+            model=str(folder / "bundle"), profile="redis", data=folder / "data", log_level="error",
+            repo=filled(small_world, "redis", folder / "feature_repo"),
+            registry_uri=f"sqlite:///{folder / 'mlflow.db'}",
+            store_s=0.3, store_failures=2, store_open_s=0.3, nef_failures=1, registry_failures=1,
+        )  # fmt: skip
+        app = service_app(settings)
+        ue, five_qi, cells = busiest(small_world)
+        asked = {"ue_id": ue, "five_qi": five_qi, "connected_to": cells[0]}
+        with running(app) as http:
+            http.headers["x-api-key"] = KEYS["admin"]
+            port = int(address.rpartition(":")[2])
+            yield Wired(app, http, asked, port, folder, servers)
+
+
+FAULTS: dict[str, Callable[[Wired], Callable[[], float]]] = {
+    "hangs": lambda wired: hang(wired.port),
+    "dies": lambda wired: kill(wired.port, wired.folder, wired.servers),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_service_leaves_an_absent_redis_alone_and_comes_back_by_itself(
+    wired: Wired, fault: str
+) -> None:
+    assert wired.reason() != "store_away"
+    back = FAULTS[fault](wired)
+    try:
+        assert [wired.reason() for _ in range(3)] == ["store_away"] * 3
+        found = wired.breaker("store")
+        assert found["state"] != "closed" and found["refused"] > 0
+        began = time.monotonic()
+        assert {wired.reason() for _ in range(10)} == {"store_away"}
+        assert time.monotonic() - began < 10 * 0.3  # nobody waits for it any more
+        wired.http.get("/health/ready")  # what was remembered may be of before
+        time.sleep(2.1)
+        ready = wired.http.get("/health/ready")
+        assert ready.status_code == 503
+        assert {c["name"]: c["state"] for c in ready.json()["checks"]}["store"] == "bad"
+        assert wired.http.get("/health/live").status_code == 200
+    finally:
+        back()
+    wired.wait_for("store", "closed", 10)  # though nobody asked for a decision
+    assert wired.reason() != "store_away"
+
+
+def test_an_admin_closes_the_stores_breaker_and_it_is_tried_at_once(wired: Wired) -> None:
+    back = hang(wired.port)
+    try:
+        while wired.breaker("store")["state"] == "closed":
+            assert wired.reason() == "store_away"
+        before = wired.breaker("store")["opened"]
+        assert wired.reset("store") == "closed"
+        assert [wired.reason() for _ in range(3)] == ["store_away"] * 3
+        assert wired.breaker("store")["opened"] > before
+    finally:
+        back()
+    wired.wait_for("store", "closed", 10)
+
+
+def test_a_broken_registry_is_left_alone_until_an_admin_says_so(wired: Wired) -> None:
+    broken = wired.folder / "broken.db"
+    broken.write_text("no database" * 100)
+    owners = [getattr(one, "__self__", None) for one in wired.app.state.service.started]
+    registered = next(one for one in owners if isinstance(one, ModelsPart)).readiness.registered
+    good, registered.uri = registered.uri, f"sqlite:///{broken}"
+    assert wired.http.get("/api/models").status_code == 503
+    assert wired.breaker("registry")["state"] == "open"
+    registered.uri = good
+    away = wired.http.get("/api/models")
+    assert away.status_code == 503 and "left alone" in away.json()["detail"]
+    assert wired.reset("registry") == "closed"
+    assert wired.http.get("/api/models").status_code == 200
+    assert wired.breaker("registry")["successes"] > 0
+
+
+def test_a_nef_that_is_away_is_left_alone_until_an_admin_says_so(wired: Wired) -> None:
+    collect = {"duration_s": 1}
+    first = wired.http.post("/api/collect-data", json=collect)
+    assert first.status_code == 202
+    wired.wait_for("nef", "open", 120)
+    assert wired.http.post("/api/collect-data", json=collect).status_code == 503
+    assert wired.reset("nef") == "closed"
+    again = wired.http.post("/api/collect-data", json=collect)
+    assert again.status_code == 202
+    wired.http.delete(f"/api/jobs/{again.json()['id']}")

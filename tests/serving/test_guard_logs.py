@@ -250,3 +250,16 @@ def test_the_request_id_is_that_of_the_one_who_logs_not_of_the_writer(written: i
         until.wait(0.01)
     told = [orjson.loads(line) for line in written.getvalue().splitlines()]
     assert [(one["message"], one.get("request_id")) for one in told] == [("x", "r-7"), ("y", None)]
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:5051", "http://127.0.0.1:5051/x", "0.0.0.0"]
+)
+def test_the_address_of_this_machine_is_no_subscriber(host: str) -> None:
+    told = f"Uvicorn running on {host} (Press CTRL+C to quit)"
+    assert clean(told) == told
+
+
+@pytest.mark.parametrize("host", ["10.0.0.127", "227.0.0.1", "12.127.0.0", "0.0.0.7"])
+def test_an_address_like_it_is_one(host: str) -> None:
+    assert host not in clean(f"UE at {host} left")
