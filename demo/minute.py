@@ -1,12 +1,13 @@
 """The minute itself: whom the network is told to ask about, what came of it, and all of it counted.
 
 A decision's outcome is what the network says of the UE `OUTCOME_S` after it: the cell that serves it,
-and what its flow got in that second.
+and what its flow got in that second. It is told of decisions that the service stood by; what became of
+those that it left to event A3 is not its doing.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -91,9 +92,9 @@ class Minute:
 
     def _count(self, supi: str, one: Asked) -> None:
         self.course.count(one)
-        if one.passed is not None and one.passed.reply is not None:
-            due = one.at + timedelta(seconds=OUTCOME_S)
-            self._waiting.append((due, supi, one.passed.reply))
+        answer = None if one.passed is None else one.passed.reply
+        if answer is not None and answer.decision != "fallback_a3":
+            self._waiting.append((one.at + timedelta(seconds=OUTCOME_S), supi, answer))
 
     def _outcomes(self, states: Mapping[str, State]) -> None:
         qos: list[dict[str, Any]] = []
@@ -117,8 +118,8 @@ class Minute:
                 )
         try:
             if qos:
-                for state in self._service.run(tell_qos(qos)).results:
-                    self.course.outcomes[_outcome(state.status, state.met)] += 1
+                for became in self._service.run(tell_qos(qos)).results:
+                    self.course.outcomes[_outcome(became.status, became.met)] += 1
             if moves:
                 self._service.run(tell_handovers(moves))
         except DecisionServiceError as error:
@@ -170,5 +171,5 @@ def _outcome(status: str, met: bool | None) -> str:
     return {True: "met", False: "missed", None: "not observed"}[met]
 
 
-def _sum(values: Any) -> int:
-    return round(sum(values))
+def _sum(values: Iterable[float]) -> int:
+    return int(sum(values))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from demo.children import PAUSE_S, Child, Children, free_port
+from demo.children import PAUSE_S, Child, Children, free_ports
 from schemas.errors import QosError
 from serving.keys import key_hash, new_key
 
@@ -83,17 +83,11 @@ class Places:
 
 def places(folder: Path, model: str, ues: int, seed: int) -> Places:
     """Free ports and fresh secrets for a run."""
-    ports = [free_port() for _ in range(5)]
+    line, redis, nef, stream, service = free_ports(5)
     return Places(
-        folder,
-        model,
-        ues,
-        seed,
-        *ports,
-        secrets.token_urlsafe(18),
-        new_key(),
-        secrets.token_hex(32),
-    )
+        folder, model, ues, seed, line, redis, nef, stream, service, secrets.token_urlsafe(18),
+        new_key(), secrets.token_hex(32),
+    )  # fmt: skip
 
 
 def redis_binary() -> str:

@@ -88,7 +88,7 @@ class Screen:
         below.add_row(
             _panel("decisions", _decided(course)),
             _panel("fallbacks to A3, by reason", _fallen(course)),
-            _panel(f"outcomes, {OUTCOME_S:.0f} s later", _outcomes(course)),
+            _panel(f"its outcomes, {OUTCOME_S:.0f} s on", _outcomes(course)),
             _panel("stream", _streamed(course)),
         )
         wide = self._console.width >= _WIDE
@@ -100,11 +100,11 @@ def decisions(latest: Sequence[Asked], wide: bool) -> Table:
     table = Table(expand=True, box=None, header_style="dim", padding=(0, 1))
     for name, justify in (
         ("UE", "left"), ("cell", "left"), ("P(met)", "right"), ("confidence", "right"),
-        ("decision", "left"), ("reason", "left"), ("the network", "left"), ("ms", "right"),
+        ("decision", "left"), ("reason", "left"), ("then", "left"), ("ms", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     if wide:
-        table.add_column("features there, ages", no_wrap=True, ratio=1)
+        table.add_column("feature views, ages", no_wrap=True, ratio=1)
     for one in latest:
         table.add_row(*_row(one, wide))
     return table
@@ -117,7 +117,8 @@ def _row(one: Asked, wide: bool) -> list[RenderableType]:
         did = f"A3: {did}"
     if answer is None or one.passed is None:
         fault = "not asked" if one.passed is None else one.passed.fault
-        return ["", "", "", "", Text("no answer", "red"), str(fault), did, "", ""][: 8 + wide]
+        none: list[RenderableType] = ["", "", "", "", Text("no answer", "red"), str(fault), did, ""]
+        return [*none, ""] if wide else none
     chosen = next((c for c in answer.candidates if c.cell_id == answer.predicted_antenna), None)
     chance = None if chance_of(chosen) is None else f"{chance_of(chosen):.2f}"
     told: list[RenderableType] = [
@@ -141,15 +142,15 @@ def chance_of(scored: object) -> float | None:
 
 
 def ages(answer: "DecisionReply") -> str:
-    """How many views were there, and each one's age in seconds; – for one that was not."""
-    views = answer.features
-    there = sum(view.status == "present" for view in views.values())
-    told = " ".join(
-        f"{name.removeprefix('ue_')} {view.age_s:.1f}" if view.age_s is not None else f"{name} –"
-        for name, view in views.items()
-        if name != "qos_class"
-    )
-    return f"{there}/{len(views)}  {told}" if views else "none read"
+    """How many feature views were there, the age of the youngest and the oldest, and who was not."""
+    read = {name: view for name, view in answer.features.items() if name != "qos_class"}
+    if not read:
+        return "none read"
+    there = [view.age_s for view in read.values() if view.status == "present"]
+    known = sorted(age for age in there if age is not None)
+    span = f"  {known[0]:.1f} to {known[-1]:.1f} s" if known else ""
+    absent = [name for name, view in read.items() if view.status != "present"]
+    return f"{len(there)}/{len(read)}{span}" + (f", no {', '.join(absent)}" if absent else "")
 
 
 def line(course: Course) -> str:
@@ -180,7 +181,9 @@ def summary(course: Course, seconds: float, model: str) -> Table:
         "handovers", f"{course.handovers:,}; decided by A3 in the network: {a3 or 'none'}"
     )
     told = ", ".join(f"{count} {what}" for what, count in course.outcomes.most_common())
-    table.add_row("outcomes", f"{told or 'none yet'} ({OUTCOME_S:.0f} s after the decision)")
+    table.add_row(
+        "outcomes", f"{told or 'none yet'} (of what it stood by, {OUTCOME_S:.0f} s later)"
+    )
     share = f"{course.present / course.views:.0%} of {course.views:,}" if course.views else "none"
     table.add_row("feature views", f"{share} were there when read")
     table.add_row(
