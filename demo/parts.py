@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -41,9 +41,9 @@ class Places:
     nef_port: int
     stream_port: int
     service_port: int
-    password: str
-    api_key: str
-    pseudonym_key: str
+    password: str = field(repr=False)
+    api_key: str = field(repr=False)
+    pseudonym_key: str = field(repr=False)
 
     @property
     def redis(self) -> str:
