@@ -109,7 +109,7 @@ def environment(at: Places) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or not k.startswith(_OURS)}
     return kept | {
         "QOS_REDIS": at.redis, "QOS_PSEUDONYM_KEY": at.pseudonym_key, "PYTHONUNBUFFERED": "1",
-        "TYPER_STANDARD_TRACEBACK": "1",
+        "TYPER_STANDARD_TRACEBACK": "1", "TMPDIR": str(at.folder),
     }  # fmt: skip
 
 
