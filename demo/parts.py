@@ -22,6 +22,7 @@ START_S = 120.0  # for a part to be ready, on a machine that has much to do
 READY = "feeding the stream"  # what the collector says when it does
 LINE_PATH = "/decide"
 USER = "demo"
+REGISTRY = Path(".qos/mlflow.db")
 _OURS = ("NEF_", "ML_", "RATELIMIT_", "ASYNC_MODEL_", "JWT_", "QOS_", "METRICS_", "COLLECTION_")
 _KEPT = ("ML_REGISTRY_URI", "QOS_DATASETS")
 
@@ -109,7 +110,7 @@ def environment(at: Places) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or not k.startswith(_OURS)}
     return kept | {
         "QOS_REDIS": at.redis, "QOS_PSEUDONYM_KEY": at.pseudonym_key, "PYTHONUNBUFFERED": "1",
-        "TYPER_STANDARD_TRACEBACK": "1", "TMPDIR": str(at.folder),
+        "PYTHONWARNINGS": "ignore", "TYPER_STANDARD_TRACEBACK": "1", "TMPDIR": str(at.folder),
     }  # fmt: skip
 
 
@@ -123,8 +124,12 @@ class Parts:
         self._ready: list[tuple[Child, Callable[[], bool]]] = []
 
     def begin(self) -> None:
-        """Starts Redis, the network, and the collector, which prepares the store."""
+        """Starts Redis, the network, and the collector, which prepares the store.
+
+        Raises `QosError` for a name of a model where there is no registry.
+        """
         at = self._at
+        _check_model(at.model)
         at.repo.mkdir(parents=True, exist_ok=True)
         place = ["--bind", "127.0.0.1", "--port", str(at.redis_port), "--dir", str(at.folder)]
         self._start(
@@ -176,6 +181,17 @@ class Parts:
                     self._told(child.name, took)
                     self._ready.remove(one)
             time.sleep(PAUSE_S)
+
+
+def _check_model(model: str) -> None:
+    """What can be said before anything is started: the service itself looks closer."""
+    named = not (Path(model) / "manifest.json").exists()
+    elsewhere = {"ML_REGISTRY_URI", "MLFLOW_TRACKING_URI"} & os.environ.keys()
+    if named and not elsewhere and not REGISTRY.exists():
+        raise QosError(
+            f"{model}: no bundle's folder, and no model is registered in {REGISTRY}; `make run` "
+            "registers one"
+        )
 
 
 def _python(module: str, **options: object) -> list[str]:

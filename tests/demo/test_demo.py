@@ -48,11 +48,18 @@ def begun(process: subprocess.Popen[str], parts: int) -> list[psutil.Process]:
     return found
 
 
+def a_manifest(folder: Path) -> Path:
+    """A folder that is a bundle at first sight."""
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
 def ended(
     folder: Path, act: Callable[[subprocess.Popen[str], list[psutil.Process]], None]
 ) -> tuple[int, str]:
     """Exit code and errors of a demo to which something is done while its parts start."""
-    with demo(folder) as process:
+    with demo(folder, f"--model={a_manifest(folder.parent / 'bundle')}") as process:
         children = begun(process, 3)
         act(process, children)
         _, told = process.communicate(timeout=60)
@@ -80,12 +87,28 @@ def test_a_part_that_dies_is_named_and_ends_the_others(tmp_path: Path) -> None:
     def kill_redis(_: object, children: list[psutil.Process]) -> None:
         next(one for one in children if "redis" in one.name()).kill()
 
-    code, told = ended(tmp_path, kill_redis)
+    (folder := tmp_path / "tmp").mkdir()
+    code, told = ended(folder, kill_redis)
     lines = told.strip().splitlines()
     assert code == 1 and len(lines) == 1, told
     assert lines[0].startswith("demo: Redis: was killed by signal 9 after ")
 
 
 def test_ctrl_c_ends_every_part(tmp_path: Path) -> None:
-    code, told = ended(tmp_path, lambda process, _: process.send_signal(signal.SIGINT))
+    (folder := tmp_path / "tmp").mkdir()
+    code, told = ended(folder, lambda process, _: process.send_signal(signal.SIGINT))
     assert code == 130 and "Traceback" not in told
+
+
+def test_without_a_model_nothing_is_started(tmp_path: Path) -> None:
+    places = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd()), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--model=qos@nobody"], cwd=tmp_path, env=places, text=True,
+        capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stdout == ""
+    assert (
+        done.stderr.startswith("demo: qos@nobody: no bundle's folder")
+        and "\n" not in done.stderr[:-1]
+    )
+    assert "make run" in done.stderr and not list(tmp_path.iterdir())

@@ -90,7 +90,7 @@ def test_a_change_of_cell_between_two_polls_is_one_event(tmp_path: Path) -> None
 
 def test_what_is_sent_is_admitted_and_becomes_features(tmp_path: Path, redis_address: str) -> None:
     with nef_server(speed=0, ues=6) as server:
-        server.nef.started -= timedelta(minutes=1)  # no row is ahead of this machine's clock
+        server.nef.started -= timedelta(seconds=10)  # no row is ahead of this machine's clock
         sent = polls(server, tmp_path, [2, 1, 1])
     client = connect(redis_address)
     client.flushall()
@@ -100,10 +100,9 @@ def test_what_is_sent_is_admitted_and_becomes_features(tmp_path: Path, redis_add
         def write(self, view: str, rows: pl.DataFrame) -> None:
             written.setdefault(view, []).append(rows)
 
-    places = [tmp_path / name for name in ("state", "features", "quarantine")]
-    for place in places:
-        place.mkdir()
-    consumer = Consumer(Reader(client), Kept(), append_rows, Settings(*places), Metrics())
+    settings = Settings(tmp_path / "state", tmp_path / "features", tmp_path / "quarantine")
+    settings.state.mkdir()
+    consumer = Consumer(Reader(client), Kept(), append_rows, settings, Metrics())
     with Producer(client) as producer:
         for rows in sent:
             producer.send(rows)
@@ -114,8 +113,8 @@ def test_what_is_sent_is_admitted_and_becomes_features(tmp_path: Path, redis_add
     assert {"ue_radio", "ue_neighbour", "ue_motion", "ue_event", "cell_load"} <= set(written)
     newest = max(row["event_timestamp"] for row in sent[-1]["ue_radio"])
     for view in ("ue_radio", "ue_event", "cell_load", "ue_cell_link"):
-        rows = pl.concat(written[view])
-        assert rows["event_timestamp"].dt.epoch("us").max() == newest, view
+        made = pl.concat(written[view])
+        assert made["event_timestamp"].dt.epoch("us").max() == newest, view
 
 
 def test_an_empty_capture_sends_nothing(tmp_path: Path) -> None:
