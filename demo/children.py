@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -21,6 +21,23 @@ PAUSE_S = 0.05
 
 class ChildDied(QosError):
     """A child that ended, or did not start in time: which, how, and the end of its log."""
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Raises `KeyboardInterrupt` for a signal to end only after the block; in the main thread."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda got, _: came.append(got))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 @dataclass
@@ -57,13 +74,13 @@ class Children:
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
         """Starts one; its log is `<name>.log` in the folder."""
         log = self.folder / f"{name.replace(' ', '-')}.log"
-        with log.open("wb") as told:
+        with undisturbed(), log.open("wb") as told:
             process = subprocess.Popen(
                 list(command), env=dict(environment), stdin=subprocess.DEVNULL, stdout=told,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        child = Child(name, process, log)
-        self.all.append(child)
+            child = Child(name, process, log)
+            self.all.append(child)
         return child
 
     def check(self) -> None:
@@ -101,7 +118,8 @@ class Children:
 
     def __exit__(self, *_: object) -> None:
         """Ends all."""
-        self.end()
+        with undisturbed():
+            self.end()
 
 
 def free_ports(count: int) -> list[int]:

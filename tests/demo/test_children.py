@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from demo import children as module
-from demo.children import Child, ChildDied, Children, free_ports
+from demo.children import Child, ChildDied, Children, free_ports, undisturbed
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -95,3 +95,11 @@ def test_one_that_is_never_ready_is_said(tmp_path: Path) -> None:
 def test_free_ports_differ() -> None:
     found = free_ports(20)
     assert len(set(found)) == 20 and all(1024 <= port <= 65535 for port in found)
+
+
+def test_an_interrupt_waits_until_a_child_that_starts_is_known() -> None:
+    reached = []
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        reached.append(True)
+    assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
