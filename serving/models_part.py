@@ -14,7 +14,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from serving.intake import Intake
-from serving.jobs import Bounds, Job, Jobs
+from serving.job_files import Job
+from serving.jobs import Bounds, Jobs
 from serving.models_api import Guard, models_router
 from serving.oip_api import oip_router
 from serving.ready import Readiness
@@ -67,6 +68,7 @@ class ModelsPart:
             seconds=settings.job_s,
             niceness=settings.niceness,
             grace_s=TRAINING_GRACE_S,
+            apart=frozenset({"collect"}),
         )
         self.jobs = Jobs(settings.data / "jobs", COMMANDS, bounds, self._ended)
         registered = Registered(settings.registry_uri)

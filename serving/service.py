@@ -14,7 +14,7 @@ from serving.explain_api import explain_routes
 from serving.feedback_api import feedback_routes
 from serving.gate import AdaptiveGate
 from serving.guard import guarded
-from serving.jobs import Job
+from serving.job_files import Job
 from serving.logs import Logs
 from serving.metrics import Metrics
 from serving.models_part import ModelsPart, PartSettings

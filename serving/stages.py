@@ -15,6 +15,7 @@ from lifecycle.pseudonym import KEY_FILE, KEY_VARIABLE
 from schemas.errors import QosError
 
 SERVICES = Path("feature_repo/catalog/services.json")
+JOURNAL = "nef.ndjson"  # of a capture, in its folder: where source `nef` looks for it
 _LOCAL = "nothing was written;"  # how a stage ends what it says of a fault of the user's
 
 
@@ -32,6 +33,9 @@ def prepare(work: Path, project: Path, changes: dict[str, dict[str, Any]]) -> No
     collect = params.get("collect") or {}
     if "table" in collect:
         collect["table"] = str((project / collect["table"]).absolute())
+    if collect.get("source") == "nef":
+        captured = collect.get("nef", {}).get("captured", "data/capture")
+        collect["nef"] = collect.get("nef", {}) | {"captured": str((project / captured).absolute())}
     (work / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (work / "feature_repo").mkdir()
     (work / ".qos").mkdir()

@@ -1,6 +1,7 @@
 """The routes of work that takes longer: training, collecting, and the jobs of both."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,22 +13,27 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.errors import listed
 from serving.inline import inlined
 from serving.intake import Intake
-from serving.jobs import Job, Jobs, QueueFull, UnknownJob
+from serving.job_files import Job
+from serving.jobs import Jobs, QueueFull, UnknownJob
 from serving.models_api import Guard
 from serving.problems import MEDIA, Problem, checked, problem_responses, read_body
 from serving.registered import name_and_version
 from serving.samples import TrainRequest
+from serving.stages import JOURNAL
 from serving.state import service_of
 
 SMALL = 1 << 16  # bytes; such a body is checked at once, a longer one by a process
 _LOOK_S = 0.1
+COLLECTION_MARGIN_S = 120.0  # that a collection may take beyond its duration
 _JOB_ID = r"^[0-9a-f]{26}$"
 
 
 class CollectRequest(BaseModel):
-    """How long and how often to ask the NEF; ue_ids: whose QoS requirements to ask for besides."""
+    """How long and how often to ask the NEF for the states of its UEs; ue_ids: those whose QoS
+    requirements to ask for besides, every tenth time; default all."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -89,7 +95,7 @@ def training_router(
             "collect": [Depends(guard("data", "collect"))],
             "look": [Depends(guard("train", "default"))],
         }
-    wrong = problem_responses(400, 413, 415, 422, 429, 503)
+    wrong = problem_responses(400, 404, 413, 415, 422, 429, 503)
     takes = {
         "requestBody": {
             "required": True,
@@ -133,13 +139,16 @@ def training_router(
         asked = checked(CollectRequest, await read_body(request, SMALL))
         if service_of(request).breakers.is_open("nef"):
             raise Problem(503, [("nef", "it is left alone after failures")], {"Retry-After": "60"})
+        duration_s = asked.duration_s or limits.duration_s
         content = {
-            "duration_s": asked.duration_s or limits.duration_s,
+            "duration_s": duration_s,
             "interval_s": asked.interval_s or limits.interval_s,
             "ue_ids": asked.ue_ids,
             "captures": str(limits.captures.absolute()),
         }
-        return _job(await _submit(jobs, "collect", {"request.json": orjson.dumps(content)}), 202)
+        files = {"request.json": orjson.dumps(content)}
+        most_s = duration_s + COLLECTION_MARGIN_S
+        return _job(await _submit(jobs, "collect", files, most_s=most_s), 202)
 
     @router.get(
         "/api/jobs", summary="All jobs", response_model=JobsReply, dependencies=asks["look"]
@@ -173,9 +182,12 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
     service = service_of(request)
     body = await read_body(request, limits.max_body_bytes)
     source: str | None = None
+    capture = after = None
     if len(body) <= SMALL:
         asked = checked(TrainRequest, body)
         source = asked.source
+        if source == "nef":
+            capture, after = _capture(asked.capture, jobs, limits.captures.absolute())
         found: dict[str, Any] = {"account": None, "tasks": asked.tasks, "seed": asked.seed}
     files: dict[str, bytes] = {}
     if source is None:
@@ -184,6 +196,8 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
     live = service.live
     content = {
         "source": source,
+        "capture": capture,
+        "captures": str(limits.captures.absolute()),
         "tasks": found["tasks"],
         "seed": found["seed"],
         "account": found["account"],
@@ -191,12 +205,36 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
         "registry_uri": limits.registry_uri,
         "params": limits.params or {},
     }
-    return await _submit(jobs, "train", files | {"request.json": orjson.dumps(content)})
+    files["request.json"] = orjson.dumps(content)
+    return await _submit(jobs, "train", files, after=after)
 
 
-async def _submit(jobs: Jobs, kind: str, files: dict[str, bytes]) -> Job:
+def _capture(name: str | None, jobs: Jobs, captures: Path) -> tuple[str | None, str | None]:
+    """The capture, and the job to wait for if it is still made; without a name the newest one, None
+    where there is none: then that of `make capture`. Raises Problem 404 for one that is not there."""
+    known = sorted(captures.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    names = [path.parent.name for path in known]
+    if name is None:
+        return (names[-1] if names else None), None
+    if name in names:
+        return name, None
+    with contextlib.suppress(UnknownJob):
+        job = jobs.get(name)
+        if job.kind == "collect" and not job.done:
+            return name, name
+    told = f"newest: {listed(names[::-1])}" if names else "there is none"
+    raise Problem(404, [("capture", f"no capture {name!r}; {told}")])
+
+
+async def _submit(
+    jobs: Jobs,
+    kind: str,
+    files: dict[str, bytes],
+    after: str | None = None,
+    most_s: float | None = None,
+) -> Job:
     try:
-        return await asyncio.to_thread(jobs.submit, kind, files)
+        return await asyncio.to_thread(jobs.submit, kind, files, after, most_s)
     except QueueFull as error:
         raise Problem(429, [("jobs", str(error))], {"Retry-After": "30"}) from None
 

@@ -1,5 +1,6 @@
 """Training, collecting and their jobs over real HTTP, in real processes."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -202,17 +203,46 @@ def test_unknown_features_media_and_jobs_are_refused(client: httpx.Client) -> No
     assert client.get("/api/jobs/..%2f..").status_code in (404, 422)
 
 
-def test_a_collection_keeps_pseudonyms_and_counts_what_it_has(
+def test_a_collection_is_trained_on_by_its_name_and_too_little_of_it_is_refused(
     client: httpx.Client, place: Place
 ) -> None:
+    before = aliases(place)
     reply = client.post("/api/collect-data", json={"duration_s": 2, "interval_s": 1})
     assert reply.status_code == 202, reply.text
-    job = ended(client, reply.json()["id"])
+    name = reply.json()["id"]
+    later = client.post("/api/train-async", json={"capture": name})  # it waits for the collection
+    assert later.status_code == 202, later.text
+    assert later.json()["state"] == "queued"
+    job = ended(client, name)
     assert job["state"] == "succeeded", job
     result = job["result"]
-    assert result["samples"] >= 2 and result["rounds"] == 2
+    assert (result["rounds"], result["ues"], result["failures"]) == (2, 8, {})
+    assert result["samples"] >= 16 and result["capture"] == name
     capture = (place.folder / "serving" / "captures" / result["file"]).read_text()
-    assert len(capture.splitlines()) >= result["samples"] and "00101" not in capture
+    kinds = [json.loads(line)["kind"] for line in capture.splitlines()]
+    assert kinds.count("ue_state") >= 8 and kinds.count("requirement") == 8
+    assert len(kinds) == 1 + result["samples"] and "00101" not in capture
+    places = [json.loads(line) for line in capture.splitlines() if "latitude_deg" in line]
+    assert places and all(round(one["latitude_deg"] * 1e4) % 10 == 5 for one in places)
+
+    trained = ended(client, later.json()["id"])
+    assert trained["state"] == "refused", trained
+    assert trained["started_at"] >= job["finished_at"]
+    found = trained["result"]
+    assert (found["source"], found["capture"], found["registered"]) == ("nef", name, False)
+    admission = found["admission"]
+    assert admission["read"] == admission["admitted"] + admission["quarantined"] > 0
+    assert "decisions" in trained["error"] or "rows" in trained["error"], trained["error"]
+    assert aliases(place) == before
+
+
+def test_a_capture_that_is_not_there_is_named_with_those_that_are(client: httpx.Client) -> None:
+    for content in ({"capture": "elsewhere"}, {"source": "nef", "capture": "0" * 26}):
+        reply = client.post("/api/train", json=content)
+        assert reply.status_code == 404, reply.text
+        assert f"no capture '{content['capture']}'" in reply.json()["detail"]
+    for wrong in ({"capture": "../.."}, {"source": "frame", "capture": "a"}, {"capture": ""}):
+        assert client.post("/api/train-async", json=wrong).status_code == 422
 
 
 @pytest.mark.parametrize(
