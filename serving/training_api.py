@@ -1,7 +1,6 @@
 """The routes of work that takes longer: training, collecting, and the jobs of both."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.errors import listed
+from serving.captures import UnknownCapture, capture_of
 from serving.inline import inlined
 from serving.intake import Intake
 from serving.job_files import Job
@@ -22,7 +21,6 @@ from serving.models_api import Guard
 from serving.problems import MEDIA, Problem, checked, problem_responses, read_body
 from serving.registered import name_and_version
 from serving.samples import TrainRequest
-from serving.stages import JOURNAL
 from serving.state import service_of
 
 SMALL = 1 << 16  # bytes; such a body is checked at once, a longer one by a process
@@ -187,7 +185,10 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
         asked = checked(TrainRequest, body)
         source = asked.source
         if source == "nef":
-            capture, after = _capture(asked.capture, jobs, limits.captures.absolute())
+            try:
+                capture, after = capture_of(asked.capture, jobs, limits.captures)
+            except UnknownCapture as error:
+                raise Problem(404, [("capture", str(error))]) from None
         found: dict[str, Any] = {"account": None, "tasks": asked.tasks, "seed": asked.seed}
     files: dict[str, bytes] = {}
     if source is None:
@@ -207,23 +208,6 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
     }
     files["request.json"] = orjson.dumps(content)
     return await _submit(jobs, "train", files, after=after)
-
-
-def _capture(name: str | None, jobs: Jobs, captures: Path) -> tuple[str | None, str | None]:
-    """The capture, and the job to wait for if it is still made; without a name the newest one, None
-    where there is none: then that of `make capture`. Raises Problem 404 for one that is not there."""
-    known = sorted(captures.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
-    names = [path.parent.name for path in known]
-    if name is None:
-        return (names[-1] if names else None), None
-    if name in names:
-        return name, None
-    with contextlib.suppress(UnknownJob):
-        job = jobs.get(name)
-        if job.kind == "collect" and not job.done:
-            return name, name
-    told = f"newest: {listed(names[::-1])}" if names else "there is none"
-    raise Problem(404, [("capture", f"no capture {name!r}; {told}")])
 
 
 async def _submit(
