@@ -29,6 +29,7 @@ from serving.stages import (
     SERVICES,
     StageRefused,
     frame_stages,
+    merged,
     model_stages,
     prepare,
     run_stages,
@@ -82,8 +83,7 @@ def _changes(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
         changed["collect"] = {"source": asked["source"]}
     if asked["capture"] is not None:
         changed["collect"]["nef"] = {"captured": str(Path(asked["captures"]) / asked["capture"])}
-    params: dict[str, dict[str, Any]] = asked["params"]
-    return changed | params
+    return merged(asked["params"], changed)
 
 
 def _frame(
