@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import secrets
+import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,10 @@ from typing import Any, Literal
 import orjson
 
 PROGRESS, RESULT, REQUEST, WORK = "progress.json", "result.json", "request", "work"
+COMMANDS = {
+    "train": (sys.executable, "-m", "serving.training"),
+    "collect": (sys.executable, "-m", "serving.collecting"),
+}
 State = Literal["queued", "running", "succeeded", "refused", "failed", "cancelled"]
 DONE: frozenset[State] = frozenset(("succeeded", "refused", "failed", "cancelled"))
 

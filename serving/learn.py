@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import orjson
 import typer
@@ -22,17 +22,16 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from lifecycle.pseudonym import redacted
 from schemas.errors import QosError
-from serving.captures import capture_of
-from serving.client import Access, DecisionClient, job, post, train
-from serving.job_files import DONE
+from schemas.nef.wire import faults_of
+from serving.captures import COLLECTION_MARGIN_S, CollectRequest, capture_of
+from serving.job_files import COMMANDS, DONE
 from serving.jobs import Bounds, Jobs
-from serving.models_part import COMMANDS
-from serving.problems import faults_of
 from serving.samples import TrainRequest
 from serving.settings import read_settings
-from serving.training_api import COLLECTION_MARGIN_S, CollectRequest
+
+if TYPE_CHECKING:
+    from serving.client import DecisionClient
 
 LOOK_S = 0.2
 MODEL = "qos"
@@ -105,11 +104,42 @@ def at_once(asked: TrainRequest, collection: CollectRequest | None) -> int:
         return tell_training(follow(look, submitted.id))
 
 
-def as_a_job(
-    asked: TrainRequest, collection: CollectRequest | None, service: DecisionClient, url: str
+def at_service(
+    asked: TrainRequest,
+    collection: CollectRequest | None,
+    watched: str | None,
+    url: str,
+    api_key: str | None,
 ) -> int:
-    """The same by a running service, which goes on when this ends; the exit code."""
-    ids = []
+    """The same by a running service, which goes on when this ends, or only a look at one of its jobs;
+    the exit code."""
+    from serving.client import Access, DecisionClient  # heavy, and only needed here
+
+    ids = [] if watched is None else [watched]
+    with DecisionClient(url, Access(api_key=api_key), timeout_s=60) as service:
+        try:
+            if watched is None:
+                _submit(asked, collection, service, ids)
+            return _follow_all(ids, service)
+        except KeyboardInterrupt:
+            if not ids:
+                raise
+    print(
+        f"\nthe service goes on; look: python -m serving.learn --follow {ids[-1]} --url {url}"
+        f"\nend it: curl -X DELETE {url}/api/jobs/{ids[0]}"
+    )
+    return INTERRUPTED
+
+
+def _submit(
+    asked: TrainRequest,
+    collection: CollectRequest | None,
+    service: "DecisionClient",
+    ids: list[str],
+) -> None:
+    """Adds the ids of the jobs as the service takes them."""
+    from serving.client import post, train
+
     content = asked.model_dump(exclude_none=True, exclude_defaults=True)
     if collection is not None:
         given = collection.model_dump(exclude_none=True)
@@ -118,11 +148,11 @@ def as_a_job(
         print(f"job {ids[0]} collects; its capture bears this name", flush=True)
     ids.append(service.run(train(content)).id)
     print(f"job {ids[-1]} trains", flush=True)
-    return follow_jobs(ids, service, url)
 
 
-def follow_jobs(ids: list[str], service: DecisionClient, url: str) -> int:
-    """Shows the service's jobs one after the other; the exit code of the last."""
+def _follow_all(ids: list[str], service: "DecisionClient") -> int:
+    """Shows the jobs one after the other; the exit code of the last."""
+    from serving.client import job
 
     def look(job_id: str) -> Standing:
         time.sleep(LOOK_S)
@@ -130,14 +160,7 @@ def follow_jobs(ids: list[str], service: DecisionClient, url: str) -> int:
 
     code = 0
     for job_id in ids:
-        try:
-            found = follow(look, job_id)
-        except KeyboardInterrupt:
-            print(
-                f"\nthe service goes on; look: python -m serving.learn --follow {ids[-1]} --url {url}"
-                f"\nend it: curl -X DELETE {url}/api/jobs/{job_id}"
-            )
-            return INTERRUPTED
+        found = follow(look, job_id)
         kept = found.result is not None and "rounds" in found.result
         code = tell_collection(found) if kept else tell_training(found)
     return code
@@ -145,9 +168,10 @@ def follow_jobs(ids: list[str], service: DecisionClient, url: str) -> int:
 
 def follow(look: Look, job_id: str) -> Standing:
     """The job when it is done; until then its stage is shown."""
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-        console=Console(stderr=True), transient=True,
+        console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
     with bar:
         task = bar.add_task("waiting", total=1.0)
@@ -280,17 +304,13 @@ def main(
         if watch is not None or as_job:
             if nef_url is not None:
                 raise QosError("--nef-url: a service asks the NEF of its own environment")
-            with DecisionClient(url, Access(api_key=api_key), timeout_s=60) as service:
-                if watch is not None:
-                    code = follow_jobs([watch], service, url)
-                else:
-                    code = as_a_job(*asked, service, url)
+            code = at_service(*asked, watch, url, api_key)
         else:
             if nef_url is not None:
                 os.environ["NEF_API_URL"] = nef_url
             code = at_once(*asked)
     except QosError as error:
-        sys.exit(redacted(str(error)))
+        sys.exit(str(error))
     except KeyboardInterrupt:
         print("ended; no model was registered", file=sys.stderr)
         code = INTERRUPTED

@@ -5,7 +5,6 @@ app = create_app(settings, parts=part.attach, routers=part.routers)
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from serving.intake import Intake
-from serving.job_files import Job
+from serving.job_files import COMMANDS, Job
 from serving.jobs import Bounds, Jobs
 from serving.models_api import Guard, models_router
 from serving.oip_api import oip_router
@@ -23,10 +22,6 @@ from serving.registered import Registered
 from serving.state import Service
 from serving.training_api import Limits, training_router
 
-COMMANDS = {
-    "train": (sys.executable, "-m", "serving.training"),
-    "collect": (sys.executable, "-m", "serving.collecting"),
-}
 TRAINING_GRACE_S = 20.0  # a registration that has begun is let finish
 
 

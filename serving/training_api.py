@@ -10,9 +10,14 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Path as InPath
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
-from serving.captures import UnknownCapture, capture_of
+from serving.captures import (
+    COLLECTION_MARGIN_S,
+    CollectRequest,
+    UnknownCapture,
+    capture_of,
+)
 from serving.inline import inlined
 from serving.intake import Intake
 from serving.job_files import Job
@@ -25,23 +30,7 @@ from serving.state import service_of
 
 SMALL = 1 << 16  # bytes; such a body is checked at once, a longer one by a process
 _LOOK_S = 0.1
-COLLECTION_MARGIN_S = 120.0  # that a collection may take beyond its duration
 _JOB_ID = r"^[0-9a-f]{26}$"
-
-
-class CollectRequest(BaseModel):
-    """How long and how often to ask the NEF for the states of its UEs; ue_ids: those whose QoS
-    requirements to ask for besides, every tenth time; default all."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        hide_input_in_errors=True,
-        json_schema_extra={"examples": [{"duration_s": 10, "interval_s": 1}]},
-    )
-
-    duration_s: float | None = Field(default=None, ge=1, le=3600)
-    interval_s: float | None = Field(default=None, ge=1, le=60)
-    ue_ids: list[str] = Field(default=[], max_length=1000)
 
 
 class JobReply(BaseModel):

@@ -107,7 +107,6 @@ def test_too_little_of_a_nef_is_refused_with_what_there_was_and_the_capture_stay
         (["frame", "--capture", "a"], "is of source 'nef', not of 'frame'"),
         (["nef", "--capture", "a"], "no capture 'a'"),
         (["nef", "--job", "--nef-url", "http://x"], "asks the NEF of its own environment"),
-        (["nef", "--job", "--url", "http://127.0.0.1:1"], "no answer: ConnectError"),
         (["--follow", "x", "--url", "http://127.0.0.1:1"], "no answer: ConnectError"),
     ],
 )
