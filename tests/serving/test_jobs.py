@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
@@ -203,7 +204,7 @@ def test_a_listener_hears_of_every_end_and_its_faults_hurt_nobody(tmp_path: Path
 @pytest.mark.parametrize(
     "bounds", [{"workers": 0}, {"queue": -1}, {"seconds": 0.0}, {"niceness": 20}]
 )
-def test_bounds_that_let_nothing_run_are_refused(bounds: dict[str, int]) -> None:
+def test_bounds_that_let_nothing_run_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(QosError, match="jobs: "):
         Bounds(**bounds)
 
