@@ -2,23 +2,20 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from lifecycle.registry import open_registry
 from lifecycle.versions import list_versions
 from serving.captures import UnknownCapture, capture_names, capture_of
 from serving.jobs import Jobs
-from tests.conftest import World
 from tests.nef.server_kit import PASSWORD, Server, nef_server
-from tests.serving.models_kit import frame_file, place_of, served
+from tests.serving.models_kit import frame_file
 
 REPO = Path(__file__).parents[2]
 TINY = """
@@ -125,53 +122,6 @@ def test_a_wrong_login_is_told_without_the_password(project: Path, nef: Server) 
     assert done.returncode == 1
     assert done.stderr.startswith("collection refused: not one sample in 1 rounds: NEF login: 400")
     assert "not this one" not in done.stdout + done.stderr
-
-
-def test_a_service_goes_on_after_ctrl_c_and_is_looked_at_again(
-    project: Path, nef: Server, small_world: World, tmp_path: Path
-) -> None:
-    place = place_of(small_world, tmp_path / "service")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project)
-        patch.setenv("NEF_API_URL", nef.url)
-        patch.setenv("NEF_USERNAME", "admin")
-        patch.setenv("NEF_PASSWORD", PASSWORD)
-        with served(place) as (client, _):
-            _stop_and_look_again(project, client)
-
-
-def _stop_and_look_again(project: Path, client: httpx.Client) -> None:
-    url = str(client.base_url).rstrip("/")
-    given = [
-        "nef",
-        "--job",
-        "--url",
-        url,
-        "--duration",
-        "3",
-        "--interval",
-        "1",
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "serving.learn", *given],
-        cwd=project, env=environment(project), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    ) as asking:  # fmt: skip
-        assert asking.stdout is not None
-        collects, trains = (asking.stdout.readline().split()[1] for _ in range(2))
-        asking.send_signal(signal.SIGINT)
-        said, wrong = asking.communicate(timeout=60)
-    assert asking.returncode == 130, wrong
-    assert f"python -m serving.learn --follow {trains} --url {url}" in said
-    assert f"curl -X DELETE {url}/api/jobs/" in said
-    states = {one["id"]: one["state"] for one in client.get("/api/jobs").json()["jobs"]}
-    assert states[collects] in ("queued", "running") and states[trains] == "queued"
-    looked = learn(project, "--follow", trains, "--url", url)
-    assert looked.returncode == 1
-    assert looked.stderr.startswith("training refused: "), looked.stderr
-    collected = learn(project, "--follow", collects, "--url", url)
-    assert collected.returncode == 0 and f"capture    {collects}" in collected.stdout
-    assert learn(project, "--follow", "0" * 26, "--url", url).stderr.count("404") == 1
 
 
 def test_the_newest_capture_is_meant_where_none_is_named(tmp_path: Path) -> None:
