@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: bench-decision bench-feature-server bench-fuzz bench-materialize bench-online bench-outage \
   bench-pipeline bench-pit bench-plausibility bench-policies bench-replay bench-simulator bench-stream \
   bench-swap bench-training-load capture catalog check cleanup conformance demo feature-server help \
-  lint nef nef-postgres online parity plan redis reproduce run serve setup stock stream test ui
+  learn lint nef nef-postgres online parity plan redis reproduce run serve setup stock stream test ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -64,6 +64,10 @@ redis: setup ## a Redis on 127.0.0.1:6379 in the background, for PROFILE=redis
 
 test: setup ## run the tests
 	@python -m pytest -q -n logical --dist loadfile
+
+learn: setup ## collect and train in one command; SOURCE=nef, simulator or a table; DURATION= URL=
+	@python -m serving.learn $(SOURCE) $(if $(filter nef,$(SOURCE)),--duration $(DURATION)) \
+	  $(if $(URL),--nef-url $(URL))
 
 lint: setup ## formatting, lint, types and import layers
 	ruff format --check .

@@ -15,7 +15,8 @@ from serving.domain import TASK
 from serving.drift import Drift, Shift
 from serving.feedback_api import QosOutcome
 from serving.gate import AdaptiveGate
-from serving.jobs import Job, Jobs
+from serving.job_files import Job
+from serving.jobs import Jobs
 from serving.judged import Judged, Judgement
 from serving.live import Live
 from serving.metrics import Metrics
