@@ -168,3 +168,51 @@ def test_long_bodies_of_all_routes_share_one_bound_and_let_go_of_it(narrow: http
             for line in waiting:
                 line.sendall(b" ")
                 assert answered(line, 20).startswith((b"HTTP/1.1 400", b"HTTP/1.1 422"))
+
+
+GOOD: dict[str, Any] = {
+    "ue_id": "imsi-001010000000001", "event_timestamp": "2026-03-01T12:00:00Z", "label": 1,
+    "features": {"ue_rsrp_dbm_last_5s": -90.0},
+}  # fmt: skip
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"label": True}, "label"), ({"label": "1"}, "label"), ({"label": 1.0}, "label"),
+    ({"label": 2}, "label"), ({"five_qi": "9"}, "five_qi"), ({"five_qi": True}, "five_qi"),
+    ({"label_value": "1"}, "label_value"), ({"label_value": False}, "label_value"),
+    ({"persistence_score": float("nan")}, "persistence_score"),
+    ({"persistence_value": float("inf")}, "persistence_value"),
+    ({"features": {"ue_rsrp_dbm_last_5s": "-90"}}, "features.ue_rsrp_dbm_last_5s"),
+    ({"features": {"ue_rsrp_dbm_last_5s": True}}, "features.ue_rsrp_dbm_last_5s"),
+    ({"features": {"ue_rsrp_dbm_last_5s": float("nan")}}, "features.ue_rsrp_dbm_last_5s"),
+    ({"ue_id": 1}, "ue_id"), ({"event_timestamp": 1772366400}, "event_timestamp"),
+    ({"event_timestamp": "1772366400"}, "event_timestamp"), ({"latitude": 1.0}, "latitude"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("long", [False, True])  # a long one is read by a process of its own
+def test_a_sample_is_taken_as_it_is_or_not_at_all(usual: httpx.Client, long: bool) -> None:
+    given = [GOOD, *(GOOD | changed for changed, _ in WRONG)]
+    body = json.dumps({"samples": given}).encode() + b" " * 70_000 * long
+    reply = usual.post(TRAIN, content=body, headers=JSON)
+    assert reply.status_code == 422, reply.text
+    wanted = [f"samples.{number}.{place}" for number, (_, place) in enumerate(WRONG, 1)]
+    assert [one["place"] for one in reply.json()["errors"]] == wanted
+
+
+def test_the_times_of_a_decision_are_no_numbers(usual: httpx.Client) -> None:
+    for given, status in (("1772366400", 422), (1772366400, 422), (GOOD["event_timestamp"], 200)):
+        asked = {"ue_id": "u", "event_timestamp": given}
+        assert usual.post("/api/predict", json=asked).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [("seed", "7"), ("seed", True), ("seed", 7.0), ("tasks", "qos_met"), ("colour", 1)],
+)
+def test_what_is_asked_of_training_is_taken_as_it_is_or_not_at_all(
+    usual: httpx.Client, field: str, given: Any
+) -> None:
+    reply = usual.post(TRAIN, json={"source": "frame", field: given})
+    assert reply.status_code == 422, reply.text
+    assert [one["place"] for one in reply.json()["errors"]] == [field]
