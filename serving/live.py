@@ -64,6 +64,7 @@ def load_live(settings: Settings, breakers: Breakers | None = None) -> Live:
     layout = Layout(bundle)
     service = next(one for one in SERVICES if one.name == layout.service)
     check_features(bundle, list(layout.names), catalog_hash(service.views))
+    scorer, domain = Scorer(bundle), domain_of(bundle)
     store = open_store(settings.profile, settings.repo or REPO)
     check_registered(store, layout)
     limits = Limits(
@@ -76,8 +77,8 @@ def load_live(settings: Settings, breakers: Breakers | None = None) -> Live:
         bundle=bundle,
         version=version,
         layout=layout,
-        scorer=Scorer(bundle),
-        domain=domain_of(bundle),
+        scorer=scorer,
+        domain=domain,
         reader=reader,
         heard=heard,
         cells=_cells(bundle),
