@@ -29,10 +29,15 @@ EXPERIMENT = "qos"
 CHAMPION, CHALLENGER = "champion", "challenger"
 DIGEST_TAG = "bundle_digest"
 SQLITE = "sqlite:///"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # also of a name that cannot be
 
 
 class RegistryError(QosError):
     """A registry that cannot be opened, or has not what was asked for."""
+
+
+class RegistryUnavailable(RegistryError):
+    """A registry that cannot be opened or does not answer."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def tracking_uri() -> str:
 def open_registry(uri: str) -> Registry:
     """The registry at `uri`; a local one is made if it is absent.
 
-    Raises `RegistryError` in one line if another MLflow version wrote it or nobody answers.
+    Raises `RegistryUnavailable` in one line if another MLflow version wrote it or nobody answers.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -97,7 +102,7 @@ def open_registry(uri: str) -> Registry:
         client = mlflow.MlflowClient(tracking_uri=asked, registry_uri=asked)
         client.search_registered_models(max_results=1)
     except (MlflowException, CommandError, SQLAlchemyError) as error:
-        raise RegistryError(_why_not(uri, database, error, mlflow.__version__)) from None
+        raise RegistryUnavailable(_why_not(uri, database, error, mlflow.__version__)) from None
     return Registry(client, uri, None if database is None else database.parent / "mlartifacts")
 
 
@@ -146,7 +151,7 @@ def register_bundle(
 def find_version(registry: Registry, model: str) -> "ModelVersion":
     """The version that `name@alias`, `name/version` or `name` (the champion) means.
 
-    Raises `RegistryError` that names what there is.
+    Raises `RegistryError` that names what there is, `RegistryUnavailable` where nobody answers.
     """
     from mlflow.exceptions import MlflowException
 
@@ -156,7 +161,12 @@ def find_version(registry: Registry, model: str) -> "ModelVersion":
         if version:
             return registry.client.get_model_version(name, version)
         return registry.client.get_model_version_by_alias(name, alias or CHAMPION)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            told = " ".join(str(error).split())[:200]
+            raise RegistryUnavailable(
+                f"{registry.uri}: the registry does not answer: {told}"
+            ) from None
         raise RegistryError(
             f"{registry.uri}: no model {model!r}; it has {_inventory(registry)}; write "
             f"name@alias or name/version"

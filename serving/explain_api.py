@@ -107,14 +107,15 @@ def explain_routes(load: Callable[[str], Bundle]) -> APIRouter:
 
     @router.get(
         "/api/explain/{decision_id}", summary="Why a decision was as it was",
-        responses=problem_responses(404, 409, 422),
+        responses=problem_responses(404, 409, 422, 503),
     )  # fmt: skip
     async def explain(
         request: Request,
         decision_id: Annotated[str, Path(max_length=64, description="as it was answered")],
     ) -> Explained:
         """From the log: vectors as they were seen, and the contributions of the model that scored
-        them. 409: that model is not in the registry any more."""
+        them. 409: that model is not in the registry any more; 503: the
+        registry does not answer."""
         service = service_of(request)
         if decided_us_of(decision_id) is None:
             raise Problem(404, [("decision_id", "a UUID of version 7 is needed")])

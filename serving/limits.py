@@ -1,6 +1,7 @@
 """Bounds of every request: body's length, kind and time, the answer's time, requests under way."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,8 +17,8 @@ _WITH_BODY = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 
 @dataclass(frozen=True)
 class Bounds:
-    """body_bytes: longest body; longer: those of path prefixes; media: content types of path prefixes
-    beside JSON; held_bytes: bodies held at once, of all requests; *_s: seconds."""
+    """body_bytes: longest body; longer: those of paths, where `{}` is any one segment; media: content
+    types of path prefixes beside JSON; held_bytes: bodies held at once, of all requests; *_s: seconds."""
 
     body_bytes: int = 1 << 20
     longer: Mapping[str, int] = field(default_factory=dict)
@@ -31,12 +32,15 @@ class Bounds:
 def bounds_of(settings: ServingSettings) -> Bounds:
     """Those of the service."""
     samples = ("/api/train", "/api/train-async", "/api/feedback", "/api/qos-feedback")
+    batch_bytes = 16 * settings.max_body_bytes
+    infer = ("/v2/models/{}/infer", "/v2/models/{}/versions/{}/infer")
     return Bounds(
         body_bytes=settings.max_body_bytes,
         longer={path: settings.max_samples_bytes for path in samples}
-        | {"/api/predict/batch": 16 * settings.max_body_bytes},
+        | {"/api/predict/batch": batch_bytes}
+        | {path: settings.max_samples_bytes for path in infer},
         media={"/v2/models": frozenset(("application/octet-stream", ""))},  # Triton's names none
-        held_bytes=4 * max(settings.max_samples_bytes, settings.max_body_bytes),
+        held_bytes=4 * max(settings.max_samples_bytes, batch_bytes),
         body_s=settings.body_s,
         answer_s=settings.answer_s,
         most_in_flight=settings.most_in_flight,
@@ -58,6 +62,10 @@ class Limits:
     def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
         """Around an app."""
         self._app, self._bounds = app, bounds
+        self._longer = [
+            (re.compile("[^/]+".join(map(re.escape, path.split("{}")))), most)
+            for path, most in bounds.longer.items()
+        ]
         self._under_way = self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +151,9 @@ class Limits:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _most(self, path: str) -> int:
-        return self._bounds.longer.get(path.rstrip("/"), self._bounds.body_bytes)
+        path = path.rstrip("/")
+        found = (most for pattern, most in self._longer if pattern.fullmatch(path))
+        return next(found, self._bounds.body_bytes)
 
     def _check_kind(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         allowed = JSON

@@ -14,8 +14,9 @@ from lifecycle.registry import find_version, load_version, open_registry, tracki
 from models.bundle import Bundle, check_features
 from schemas.errors import QosError, listed
 from serving.domain import Domain, domain_of
+from serving.registered import ask_registry
 from serving.score import Scorer
-from serving.state import Service, Settings
+from serving.state import Breakers, Service, Settings
 from serving.vectors import Layout
 from stores.reader import Limits, OnlineReader, open_reader
 
@@ -51,16 +52,19 @@ class Live:
             await self.heard.close_async()
 
 
-def load_live(settings: Settings) -> Live:
+def load_live(settings: Settings, breakers: Breakers | None = None) -> Live:
     """The model that the settings name, ready to answer; blocks for seconds.
+
+    breakers: of a running service, whose registry's is heeded: then raises `RegistryAway` as well.
 
     Raises `QosError` where bundle, definitions and store do not speak of the same features: a changed
     or truncated file, another catalog, a service that the store's registry has not or has otherwise.
     """
-    bundle, version = _bundle(settings)
+    bundle, version = _bundle(settings, breakers)
     layout = Layout(bundle)
     service = next(one for one in SERVICES if one.name == layout.service)
     check_features(bundle, list(layout.names), catalog_hash(service.views))
+    scorer, domain = Scorer(bundle), domain_of(bundle)
     store = open_store(settings.profile, settings.repo or REPO)
     check_registered(store, layout)
     limits = Limits(
@@ -73,8 +77,8 @@ def load_live(settings: Settings) -> Live:
         bundle=bundle,
         version=version,
         layout=layout,
-        scorer=Scorer(bundle),
-        domain=domain_of(bundle),
+        scorer=scorer,
+        domain=domain,
         reader=reader,
         heard=heard,
         cells=_cells(bundle),
@@ -87,7 +91,7 @@ async def swap(service: Service, settings: Settings) -> Live:
 
     Raises as `load_live`, and then the old model stays.
     """
-    made = await asyncio.to_thread(load_live, settings)
+    made = await asyncio.to_thread(load_live, settings, service.breakers)
     old, service.live = service.live, made
     service.in_background(_close_later(old))
     return made
@@ -100,13 +104,18 @@ async def _close_later(live: Live) -> None:
         await live.close()
 
 
-def _bundle(settings: Settings) -> tuple[Bundle, str]:
+def _bundle(settings: Settings, breakers: Breakers | None) -> tuple[Bundle, str]:
     folder = Path(settings.model)
     if "@" not in settings.model and (folder / "manifest.json").exists():
         return load(folder), folder.name
-    registry = open_registry(settings.registry_uri or tracking_uri())
-    found = find_version(registry, settings.model)
-    return load_version(registry, f"{found.name}/{found.version}"), f"{found.name}/{found.version}"
+
+    def fetch() -> tuple[Bundle, str]:
+        registry = open_registry(settings.registry_uri or tracking_uri())
+        found = find_version(registry, settings.model)
+        version = f"{found.name}/{found.version}"
+        return load_version(registry, version), version
+
+    return fetch() if breakers is None else ask_registry(breakers, fetch)
 
 
 def check_registered(store: "FeatureStore", layout: Layout) -> None:

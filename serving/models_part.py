@@ -82,7 +82,7 @@ class ModelsPart:
         self.routers: list[APIRouter] = [
             models_router(registered, self.readiness, guard, seen),
             training_router(self.jobs, Intake(settings.niceness), limits, guard),
-            oip_router(self.readiness, guard=guard),
+            oip_router(self.readiness, settings.max_samples_bytes, guard),
         ]
 
     def attach(self, service: Service) -> None:

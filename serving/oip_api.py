@@ -111,7 +111,7 @@ class _Refused(Exception):
 
 
 def oip_router(
-    readiness: Readiness, max_body_bytes: int = 16 << 20, guard: Guard | None = None
+    readiness: Readiness, max_body_bytes: int = 50 << 20, guard: Guard | None = None
 ) -> APIRouter:
     """The routes; guard: see `models_router`, inference asks for the role predict."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
@@ -206,6 +206,11 @@ async def _inferred(
 
 async def _infer(request: Request, live: Live, most: int) -> Response:
     header, raw = await _parts(request, most)
+    return await asyncio.to_thread(_scored, live, header, raw)
+
+
+def _scored(live: Live, header: bytes, raw: bytes) -> Response:
+    """Blocks for seconds where the rows are many."""
     try:
         asked = InferRequest.model_validate_json(header)
         matrix = matrix_of(asked, raw, live.bundle.features, live.layout.ranges)
@@ -218,7 +223,7 @@ async def _infer(request: Request, live: Live, most: int) -> Response:
     wanted = has if asked.outputs is None else [one.name for one in asked.outputs]
     if unknown := [name for name in wanted if name not in has]:
         raise _Refused(400, f"no output {unknown[0][:64]!r}; the model has {', '.join(has)}")
-    found = await asyncio.to_thread(answers, live.bundle, matrix, list(dict.fromkeys(wanted)))
+    found = answers(live.bundle, matrix, list(dict.fromkeys(wanted)))
     name, version = _named(live)
     reply: dict[str, Any] = {"model_name": name, "model_version": version}
     if asked.id is not None:

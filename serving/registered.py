@@ -6,17 +6,55 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lifecycle.registry import Registry, RegistryError, open_registry, tracking_uri
+from lifecycle.registry import (
+    Registry,
+    RegistryError,
+    RegistryUnavailable,
+    open_registry,
+    tracking_uri,
+)
 from lifecycle.versions import Version, get_version, list_versions, read_evidence
 from models.bundle import Bundle
+from schemas.errors import QosError
+from serving.problems import Problem
 from serving.state import Breakers
 
 T = TypeVar("T")
 BREAKER = "registry"
+RETRY_S = "5"
 
 
-class RegistryAway(Exception):
-    """The registry does not answer, or is left alone for now."""
+class RegistryAway(Problem):
+    """The registry does not answer, or is left alone for now: a 503 of the route that asked it."""
+
+    def __init__(self, told: str) -> None:
+        """told: why."""
+        super().__init__(503, [("registry", told)], {"Retry-After": RETRY_S})
+        self._told = told
+
+    def __str__(self) -> str:
+        """Why."""
+        return self._told
+
+
+def ask_registry(breakers: Breakers, ask: Callable[[], T]) -> T:
+    """What a call of the registry gives; blocks.
+
+    Raises `RegistryAway` where it does not answer or is left alone; another `QosError` is an answer:
+    it has not what was asked for, or has it broken.
+    """
+    if breakers.is_open(BREAKER):
+        raise RegistryAway("the registry is left alone after too many failures")
+    try:
+        found = ask()
+    except Exception as error:  # MLflow's and SQLAlchemy's are many
+        if isinstance(error, QosError) and not isinstance(error, RegistryUnavailable):
+            breakers.succeeded(BREAKER)
+            raise
+        breakers.failed(BREAKER)
+        raise RegistryAway(f"the registry does not answer: {type(error).__name__}") from None
+    breakers.succeeded(BREAKER)
+    return found
 
 
 @dataclass
@@ -39,6 +77,8 @@ class Registered:
         def find(registry: Registry) -> Version | None:
             try:
                 return get_version(registry, model)
+            except RegistryUnavailable:
+                raise
             except RegistryError:
                 return None
 
@@ -56,17 +96,13 @@ class Registered:
             until, kept = self._kept.get(key, (0.0, None))
             if until > time.monotonic():
                 return kept  # type: ignore[no-any-return]
-            if breakers.is_open(BREAKER):
-                raise RegistryAway("the registry is left alone after too many failures")
             try:
-                found = await asyncio.to_thread(self._with_registry, ask)
-            except Exception as error:  # MLflow's and SQLAlchemy's are many
-                breakers.failed(BREAKER)
+                found = await asyncio.to_thread(
+                    ask_registry, breakers, lambda: self._with_registry(ask)
+                )
+            except RegistryAway:
                 self._opened = None
-                raise RegistryAway(
-                    f"the registry does not answer: {type(error).__name__}"
-                ) from None
-            breakers.succeeded(BREAKER)
+                raise
             if len(self._kept) > 100:
                 self._kept.clear()
             self._kept[key] = (time.monotonic() + self.kept_s, found)

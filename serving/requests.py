@@ -5,9 +5,17 @@ never taken for a value.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from schemas import measurement as m
 from schemas.five_qi import FIVE_QIS
@@ -18,6 +26,15 @@ MOST_CANDIDATES = 64
 MOST_OVERRIDES = 256
 MOST_IN_BATCH = 500
 
+
+def _no_number(given: Any) -> Any:
+    """Raises ValueError for seconds since 1970, be it a number or a text."""
+    if not isinstance(given, datetime) and not (isinstance(given, str) and "-" in given[1:]):
+        raise ValueError("must be a time of RFC 3339 with its zone, as 2026-03-01T12:00:00Z")
+    return given
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_no_number)]
 CellId = Annotated[str, Field(min_length=1, max_length=128, description="the cell")]
 
 
@@ -107,7 +124,7 @@ class PredictRequest(_Message):
         ),
     ]  # fmt: skip
     event_timestamp: Annotated[
-        AwareDatetime | None, Field(description="when the observations were true; kept in the log")
+        Moment | None, Field(description="when the observations were true; kept in the log")
     ] = None
     five_qi: FiveQi | None = None
     service_class: ServiceClassName | None = None

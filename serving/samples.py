@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, Self
 
 import dataframely as dy
 import polars as pl
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from feature_repo.services import SERVICES
 from lifecycle.pseudonym import pseudonym, read_key, scrub
 from schemas.tables import TABLES
 from serving.problems import faults_of
+from serving.requests import Moment
 
 SERVICE = next(one for one in SERVICES if one.name == "qos_v1")
 MOST_SAMPLES = 500_000
@@ -29,7 +30,9 @@ Source = Literal["frame", "simulator", "ucc5g", "taiwan_ho", "nef", "table"]
 Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Capture = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=128)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+_STRICT = ConfigDict(
+    extra="forbid", strict=True, allow_inf_nan=False, frozen=True, hide_input_in_errors=True
+)
 
 
 class Sample(BaseModel):
@@ -41,20 +44,20 @@ class Sample(BaseModel):
     session_id: what belongs together, default the UE's day.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = _STRICT
 
     task: Task = "qos_met"
     ue_id: Text
-    event_timestamp: AwareDatetime
-    label: Literal[0, 1]
-    features: dict[str, Finite | None] = Field(max_length=1000)
+    event_timestamp: Moment
+    label: int = Field(ge=0, le=1)
+    features: dict[str, float | None] = Field(max_length=1000)
     five_qi: int = 9
     cell_id: Text | None = None
     session_id: Text | None = None
-    label_until: AwareDatetime | None = None
-    label_value: Finite | None = None
-    persistence_score: Finite | None = None
-    persistence_value: Finite | None = None
+    label_until: Moment | None = None
+    label_value: float | None = None
+    persistence_score: float | None = None
+    persistence_value: float | None = None
 
 
 class TrainRequest(BaseModel):
@@ -62,10 +65,8 @@ class TrainRequest(BaseModel):
     any other source is collected anew and taken through all stages, `nef` from the newest capture.
     capture: the name of one, or the job that still makes it. tasks: those to learn, default all."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        hide_input_in_errors=True,
-        json_schema_extra={"examples": [{"source": "frame", "tasks": ["qos_met"]}]},
+    model_config = _STRICT | ConfigDict(
+        json_schema_extra={"examples": [{"source": "frame", "tasks": ["qos_met"]}]}
     )
 
     source: Source | None = None

@@ -19,6 +19,7 @@ from serving.metrics import Metrics
 from serving.models_part import ModelsPart, PartSettings
 from serving.probe import watch_store
 from serving.processes import LEAST
+from serving.registered import ask_registry
 from serving.replay import registered
 from serving.security import require
 from serving.settings import ServingSettings, unknown_variables
@@ -77,7 +78,9 @@ def service_app(settings: ServingSettings) -> FastAPI:
         watch.attach(service, gate, part.jobs, part.readiness)
         part.attach(service)
 
-    explain = explain_routes(lambda version: registered(version, settings.registry_uri))
+    explain = explain_routes(
+        lambda version: ask_registry(breakers, lambda: registered(version, settings.registry_uri))
+    )
     try:
         app = create_app(
             settings, parts=attach, decides=[require("predict")],

@@ -119,8 +119,11 @@ class ServingSettings(BaseSettings):
     max_body_bytes: int = _field(
         "ML_MAX_BODY_BYTES", "longest request body [bytes]", 1 << 20, ge=1024, le=1 << 30
     )
-    max_samples_bytes: int = _field("ML_MAX_SAMPLES_BYTES", "longest body of training samples or"
-                                    " feedback [bytes]", 50 << 20, ge=1024, le=1 << 30)  # fmt: skip
+    max_samples_bytes: int = _field(
+        "ML_MAX_SAMPLES_BYTES",
+        "longest body of training samples, feedback or rows to infer [bytes]",
+        50 << 20, ge=1024, le=1 << 30,
+    )  # fmt: skip
     body_s: float = _field("ML_BODY_SECONDS", "for a body to arrive [s]", 10.0, gt=0, le=600)
     answer_s: float = _field(
         "ML_ANSWER_SECONDS", "for an answer to begin [s]; past it: 503", 30.0, gt=0, le=3600

@@ -42,10 +42,11 @@ def swap_routes(settings: ServingSettings) -> APIRouter:
 
     @router.post(
         "/api/models/live", summary="Let another model answer",
-        responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429),
+        responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
     )  # fmt: skip
     async def replace(request: Request, asked: SwapRequest, _: _Admin) -> SwapReply:
-        """Loaded beside the one that answers; where it does not load, that one stays (409)."""
+        """Loaded beside the one that answers; where it does not load, that one stays (409; 503 while the
+        registry does not answer)."""
         service = service_of(request)
         before = service.live.version
         wanted = settings.model_copy(update={"model": asked.model or settings.model})

@@ -1,5 +1,6 @@
 """A service on a registered model, with the part that owns models, and frames to train on."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,7 +146,7 @@ def frame_file(path: Path) -> Path:
 
     from serving.samples import Sample, gate
 
-    given = [Sample.model_validate(one) for one in samples()]
+    given = [Sample.model_validate_json(json.dumps(one)) for one in samples()]
     rows, account = gate(given, b"k" * 32, datetime.now(UTC))
     assert account["admitted"] == len(given) and set(NAMES) < set(rows.columns)
     path.parent.mkdir(parents=True, exist_ok=True)
