@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from serving.replies import DecisionReply
+    from serving.messages.decisions import DecisionReply
 
 OUTCOME_S = 3.0  # after a decision, at which the network is asked what came of it
 _SHOWN = 60

@@ -16,7 +16,7 @@ from rich.text import Text
 from demo.course import OUTCOME_S, Asked, Course
 
 if TYPE_CHECKING:
-    from serving.replies import DecisionReply
+    from serving.messages.decisions import DecisionReply
 
 STYLE = {"apply": "bold green", "stay": "cyan", "fallback_a3": "yellow", "no answer": "red"}
 _WIDE = 128  # columns; below, the table leaves out the features' ages

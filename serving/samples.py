@@ -17,8 +17,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from feature_repo.services import SERVICES
 from lifecycle.pseudonym import pseudonym, read_key, scrub
+from schemas.nef.wire import faults_of
 from schemas.tables import TABLES
-from serving.problems import faults_of
 
 SERVICE = next(one for one in SERVICES if one.name == "qos_v1")
 MOST_SAMPLES = 500_000
