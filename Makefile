@@ -6,10 +6,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-decision bench-feature-server bench-fuzz bench-materialize bench-online bench-pipeline bench- \
-  pit bench-plausibility bench-policies bench-replay bench-simulator bench-stream capture catalog \
-  check cleanup conformance feature-server help lint nef nef-postgres online parity plan redis \
-  reproduce run serve setup stock stream test ui
+.PHONY: bench-decision bench-feature-server bench-fuzz bench-materialize bench-online bench-outage \
+  bench-pipeline bench-pit bench-plausibility bench-policies bench-replay bench-simulator bench-stream \
+  bench-swap bench-training-load capture catalog check cleanup conformance demo feature-server help \
+  learn lint nef nef-postgres online parity plan redis reproduce run serve setup stock stream test ui
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ nef-postgres: setup ## the NEF's tests on a PostgreSQL of their own (Debian's `p
 serve: setup ## the decision service on loopback, with the model that `make run` registered; PROFILE= MODEL=
 	@python -m serving --profile $(PROFILE) $(if $(MODEL),--model $(MODEL))
 
+demo: setup ## network, stream and decision service together, live, for FOR= seconds (60); MODEL=
+	@python -m demo $(if $(FOR),--seconds $(FOR)) $(if $(MODEL),--model $(MODEL))
+
 stream: setup ## rows of a Redis stream to features, online and offline
 	@python -m pipelines.stream
 
@@ -61,6 +64,10 @@ redis: setup ## a Redis on 127.0.0.1:6379 in the background, for PROFILE=redis
 
 test: setup ## run the tests
 	@python -m pytest -q -n logical --dist loadfile
+
+learn: setup ## collect and train in one command; SOURCE=nef, simulator or a table; DURATION= URL=
+	@python -m serving.learn $(SOURCE) $(if $(filter nef,$(SOURCE)),--duration $(DURATION)) \
+	  $(if $(URL),--nef-url $(URL))
 
 lint: setup ## formatting, lint, types and import layers
 	ruff format --check .
@@ -105,12 +112,22 @@ bench-stream: setup ## event to readable feature at 5,000 events/s, with 20 kill
 bench-policies: setup ## handover policies on equal seeds: strongest cell, A3, tuned A3, the learned selector
 	@python -m benchmarks.policies
 
-bench-fuzz: setup ## 100,000 payloads at the collector, and as many at the NEF server
+bench-fuzz: setup ## 100,000 payloads each at the collector, the NEF server and the decision service
 	@python -m benchmarks.fuzz_collector
 	@python -m benchmarks.fuzz_nef
+	@python -m benchmarks.fuzz_serving
 
 bench-decision: setup ## decisions a second and their latency, beside `feast serve`
 	@python -m benchmarks.decision
+
+bench-outage: setup ## the decision service while Redis hangs and while it is gone, under load
+	@python -m benchmarks.outage
+
+bench-swap: setup ## two models swapped every second under load
+	@python -m benchmarks.swap
+
+bench-training-load: setup ## decisions while a model is trained, beside decisions alone
+	@python -m benchmarks.training_load
 
 bench-replay: setup ## 1,000 decisions rebuilt from history and the registered model
 	@python -m benchmarks.replay

@@ -1,15 +1,51 @@
-"""The files through which a job's process and the service talk; imports nothing heavy."""
+"""A job, and the files through which its process and the service talk; imports nothing heavy."""
 
 import contextlib
+import dataclasses
 import os
 import secrets
+import sys
 import time
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 PROGRESS, RESULT, REQUEST, WORK = "progress.json", "result.json", "request", "work"
+COMMANDS = {
+    "train": (sys.executable, "-m", "serving.training"),
+    "collect": (sys.executable, "-m", "serving.collecting"),
+}
+State = Literal["queued", "running", "succeeded", "refused", "failed", "cancelled"]
+DONE: frozenset[State] = frozenset(("succeeded", "refused", "failed", "cancelled"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a job stands. state: `refused` where its input was not good enough, `failed` where the
+    process broke off; progress: 0 to 1; stage: what it is at; result: what it found, None before the
+    end; error: why it ended otherwise, else None; times are UTC, None before they come; after: the job
+    whose success it waits for; most_s: that it may run, None: as `Bounds` say."""
+
+    id: str
+    kind: str
+    state: State
+    created_at: datetime
+    progress: float = 0.0
+    stage: str = "waiting"
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    after: str | None = None
+    most_s: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of it will change."""
+        return self.state in DONE
 
 
 def new_id() -> str:
@@ -45,3 +81,18 @@ def conclude(
 ) -> None:
     """A process's last word; state: succeeded, refused or failed."""
     write_json(folder / RESULT, {"state": state, "result": result, "error": error})
+
+
+def record_of(job: Job) -> dict[str, Any]:
+    """For `job.json`."""
+    return dataclasses.asdict(job)
+
+
+def job_of(record: dict[str, Any]) -> Job:
+    """What `record_of` kept; other keys are left alone."""
+    names = [one.name for one in dataclasses.fields(Job)]
+    known = {name: record[name] for name in names if name in record}
+    for name in ("created_at", "started_at", "finished_at"):
+        if known.get(name) is not None:
+            known[name] = datetime.fromisoformat(known[name])
+    return Job(**known)

@@ -20,14 +20,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import orjson
-
 from schemas.errors import QosError, listed
-from serving.job_files import PROGRESS, REQUEST, RESULT, WORK, new_id, read_json, write_json
+from serving.job_files import (
+    PROGRESS,
+    REQUEST,
+    RESULT,
+    WORK,
+    Job,
+    State,
+    job_of,
+    new_id,
+    read_json,
+    record_of,
+    write_json,
+)
 from serving.processes import end_leftover, identity, locked, make_modest, signal_group
 
-State = Literal["queued", "running", "succeeded", "refused", "failed", "cancelled"]
-DONE: frozenset[State] = frozenset(("succeeded", "refused", "failed", "cancelled"))
 RECORD = "job.json"
 log = logging.getLogger(__name__)
 _LONGEST_ERROR = 2000  # characters of a process's last words
@@ -43,33 +51,10 @@ class QueueFull(QosError):
 
 
 @dataclass(frozen=True)
-class Job:
-    """How a job stands. state: `refused` where its input was not good enough, `failed` where the
-    process broke off; progress: 0 to 1; stage: what it is at; result: what it found, None before the
-    end; error: why it ended otherwise, else None; times are UTC, None before they come."""
-
-    id: str
-    kind: str
-    state: State
-    created_at: datetime
-    progress: float = 0.0
-    stage: str = "waiting"
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    result: dict[str, Any] | None = None
-    error: str | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing of it will change."""
-        return self.state in DONE
-
-
-@dataclass(frozen=True)
 class Bounds:
-    """workers: processes at once; queue: jobs that may wait; seconds: that one may run;
-    niceness: of the processes, 0 to 19; keep: finished jobs to remember; grace_s: between asking a
-    process to end and ending it."""
+    """workers: processes at once; queue: jobs that may wait; seconds: that one may run; niceness: of
+    the processes, 0 to 19; keep: finished jobs to remember; grace_s: between asking a process to end
+    and ending it; apart: kinds that run one at a time beside the workers, and wait apart."""
 
     workers: int = 1
     queue: int = 16
@@ -77,6 +62,7 @@ class Bounds:
     niceness: int = 10
     keep: int = 200
     grace_s: float = 5.0
+    apart: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Raises `QosError` for a bound that lets no job run."""
@@ -89,6 +75,7 @@ class Bounds:
 
 @dataclass
 class _Running:
+    kind: str
     process: subprocess.Popen[bytes]
     deadline: float
     ended: Literal["", "cancelled", "late", "stopped"] = ""
@@ -125,20 +112,30 @@ class Jobs:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
-    def submit(self, kind: str, request: Mapping[str, bytes]) -> Job:
-        """A queued job; `request`: file name to content, for its process. Raises `QueueFull`."""
+    def submit(
+        self,
+        kind: str,
+        request: Mapping[str, bytes],
+        after: str | None = None,
+        most_s: float | None = None,
+    ) -> Job:
+        """A queued job; `request`: file name to content, for its process; after, most_s: see `Job`.
+        Raises `QueueFull`."""
         if kind not in self._commands:
             raise QosError(f"jobs: no kind {kind!r}; known: {listed(sorted(self._commands))}")
-        job = Job(new_id(), kind, "queued", datetime.now(UTC))
+        job = Job(new_id(), kind, "queued", datetime.now(UTC), after=after, most_s=most_s)
         folder = self.folder / job.id
         with self._changed:
             if self._closing:
                 raise QueueFull("jobs: the service is ending; no new job is taken")
-            waiting = sum(other.state == "queued" for other in self._jobs.values())
-            free = self.bounds.workers - len(self._running)
-            if waiting >= self.bounds.queue + max(0, free):
+            waiting = sum(
+                other.state == "queued" and self._lane(other.kind) == self._lane(kind)
+                for other in self._jobs.values()
+            )
+            running, room = self._room(kind)
+            if waiting >= self.bounds.queue + max(0, room):
                 raise QueueFull(
-                    f"jobs: {waiting} jobs wait and {len(self._running)} run; at most "
+                    f"jobs: {waiting} jobs wait and {running} run; at most "
                     f"{self.bounds.queue} may wait"
                 )
             self._jobs[job.id] = job  # holds its place while the files are written
@@ -146,7 +143,7 @@ class Jobs:
             (folder / REQUEST).mkdir(parents=True, mode=0o700)
             for name, content in request.items():
                 (folder / REQUEST / name).write_bytes(content)
-            write_json(folder / RECORD, _record(job))
+            write_json(folder / RECORD, record_of(job))
         except BaseException:
             with self._changed:
                 del self._jobs[job.id]
@@ -222,17 +219,42 @@ class Jobs:
             with self._changed:
                 for job_id in [*self._running]:
                     self._look_at(job_id)
-                while self._ready and self._has_room():
-                    self._start(self._ready.pop(0))
+                while (ready := self._next()) is not None:
+                    self._ready.remove(ready)
+                    self._start(ready)
                 if self._closing and not self._running:
                     return
                 self._changed.wait(0.05 if self._running else None)
 
-    def _has_room(self) -> bool:
-        return not self._closing and len(self._running) < self.bounds.workers
+    def _next(self) -> str | None:
+        """The one that waits longest and may start: its kind has room, what it is after has ended."""
+        if self._closing:
+            return None
+        for job_id in self._ready:
+            job = self._jobs[job_id]
+            before = self._jobs.get(job.after or "")
+            if (before is None or before.done) and self._room(job.kind)[1] > 0:
+                return job_id
+        return None
+
+    def _lane(self, kind: str) -> str:
+        """Kinds of one lane share its workers."""
+        return kind if kind in self.bounds.apart else ""
+
+    def _room(self, kind: str) -> tuple[int, int]:
+        """How many run in the kind's lane, and how many more may."""
+        lane = self._lane(kind)
+        running = sum(self._lane(one.kind) == lane for one in self._running.values())
+        return running, (1 if lane else self.bounds.workers) - running
 
     def _start(self, job_id: str) -> None:
         job, folder = self._jobs[job_id], self.folder / job_id
+        if job.after is not None:
+            first = self._jobs.get(job.after)
+            if first is None or first.state != "succeeded":
+                how = f"{first.state}: {first.error}" if first else "forgotten"
+                self._end(job, "refused", error=f"the job {job.after} that it waited for: {how}")
+                return
         (folder / WORK).mkdir(exist_ok=True)
         try:
             with (folder / "output.txt").open("wb") as output:
@@ -248,12 +270,13 @@ class Jobs:
             self._end(job, "failed", error=f"the process could not start: {error.strerror}")
             return
         make_modest(process.pid, self.bounds.niceness)
-        self._running[job_id] = _Running(process, time.monotonic() + self.bounds.seconds)
+        deadline = time.monotonic() + (job.most_s or self.bounds.seconds)
+        self._running[job_id] = _Running(job.kind, process, deadline)
         started = dataclasses.replace(
             job, state="running", stage="starting", started_at=datetime.now(UTC)
         )
         self._jobs[job_id] = started
-        write_json(folder / RECORD, _record(started) | identity(process.pid))
+        write_json(folder / RECORD, record_of(started) | identity(process.pid))
 
     def _look_at(self, job_id: str) -> None:
         running, now = self._running[job_id], time.monotonic()
@@ -273,7 +296,9 @@ class Jobs:
         elif running.ended == "cancelled":
             self._end(job, "cancelled", error=f"cancelled at: {job.stage}")
         elif running.ended == "late":
-            told = f"ended after {self.bounds.seconds:g} s, the most that a job may take"
+            told = (
+                f"ended after {job.most_s or self.bounds.seconds:g} s, the most that a job may take"
+            )
             self._end(job, "failed", error=f"{told}, at: {job.stage}")
         elif running.ended == "stopped":
             self._end(job, "failed", error=f"the service ended while it ran, at: {job.stage}")
@@ -310,7 +335,7 @@ class Jobs:
         for name in (WORK, REQUEST):
             shutil.rmtree(folder / name, ignore_errors=True)
         with contextlib.suppress(OSError):  # a full disk must not end the queue
-            write_json(folder / RECORD, _record(ended))
+            write_json(folder / RECORD, record_of(ended))
         self._forget_old()
         self._changed.notify_all()
         try:
@@ -337,7 +362,7 @@ class Jobs:
             content = read_json(path)
             if content is None:
                 continue
-            job = _job(content)
+            job = job_of(content)
             self._jobs[job.id] = job
             if job.state == "queued" and job.kind in self._commands:
                 self._ready.append(job.id)
@@ -348,22 +373,3 @@ class Jobs:
             if folder.is_dir() and folder.name not in self._jobs:
                 shutil.rmtree(folder, ignore_errors=True)  # submitted by half
         self._ready.sort(key=lambda one: self._jobs[one].created_at)
-
-
-def _record(job: Job) -> dict[str, Any]:
-    return dataclasses.asdict(job)
-
-
-def _job(record: dict[str, Any]) -> Job:
-    names = [one.name for one in dataclasses.fields(Job)]
-    known = {name: record[name] for name in names if name in record}
-    for name in ("created_at", "started_at", "finished_at"):
-        if known.get(name) is not None:
-            known[name] = datetime.fromisoformat(known[name])
-    return Job(**known)
-
-
-def as_json(job: Job) -> dict[str, Any]:
-    """The job as JSON values, times as RFC 3339."""
-    found: dict[str, Any] = orjson.loads(orjson.dumps(job))
-    return found

@@ -5,7 +5,6 @@ app = create_app(settings, parts=part.attach, routers=part.routers)
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from serving.intake import Intake
-from serving.jobs import Bounds, Job, Jobs
+from serving.job_files import COMMANDS, Job
+from serving.jobs import Bounds, Jobs
 from serving.models_api import Guard, models_router
 from serving.oip_api import oip_router
 from serving.ready import Readiness
@@ -23,10 +23,6 @@ from serving.seen import Seen
 from serving.state import Service
 from serving.training_api import Limits, training_router
 
-COMMANDS = {
-    "train": (sys.executable, "-m", "serving.training"),
-    "collect": (sys.executable, "-m", "serving.collecting"),
-}
 TRAINING_GRACE_S = 20.0  # a registration that has begun is let finish
 
 
@@ -69,6 +65,7 @@ class ModelsPart:
             seconds=settings.job_s,
             niceness=settings.niceness,
             grace_s=TRAINING_GRACE_S,
+            apart=frozenset({"collect"}),
         )
         self.jobs = Jobs(settings.data / "jobs", COMMANDS, bounds, self._ended)
         registered = Registered(settings.registry_uri)

@@ -25,8 +25,9 @@ MOST_SAMPLES = 500_000
 MIN_ACCEPTANCE = 0.9  # as the pipeline's own gate: a smaller share of good rows is refused
 KEYS = ["task", "ue_id", "session_id", "five_qi", "event_timestamp"]
 _PSEUDONYM = re.compile(r"ue-[0-9a-f]{20}")
-Source = Literal["frame", "simulator", "ucc5g", "taiwan_ho", "table"]
+Source = Literal["frame", "simulator", "ucc5g", "taiwan_ho", "nef", "table"]
 Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Capture = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=128)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -57,8 +58,9 @@ class Sample(BaseModel):
 
 
 class TrainRequest(BaseModel):
-    """What to learn from: samples, or a source. `frame` is the pipeline's assembled frame; any other
-    source is collected anew and taken through all stages. tasks: those to learn, default all."""
+    """What to learn from: samples, a source, or a capture. `frame` is the pipeline's assembled frame;
+    any other source is collected anew and taken through all stages, `nef` from the newest capture.
+    capture: the name of one, or the job that still makes it. tasks: those to learn, default all."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -67,14 +69,19 @@ class TrainRequest(BaseModel):
     )
 
     source: Source | None = None
+    capture: Capture | None = None
     samples: list[Sample] | None = Field(default=None, min_length=1, max_length=MOST_SAMPLES)
     tasks: list[Task] = Field(default=[], max_length=64)
     seed: int = Field(default=7, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
+        if self.capture is not None and self.source is None:
+            self.source = "nef"
         if (self.source is None) == (self.samples is None):
-            raise ValueError("give either a source or samples")
+            raise ValueError("give either a source or a capture or samples")
+        if self.capture is not None and self.source != "nef":
+            raise ValueError(f"capture: is of source 'nef', not of {self.source!r}")
         known = {feature.name for feature in SERVICE.features()}
         for place, sample in enumerate(self.samples or ()):
             if unknown := sorted(set(sample.features) - known):

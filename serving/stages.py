@@ -15,6 +15,7 @@ from lifecycle.pseudonym import KEY_FILE, KEY_VARIABLE
 from schemas.errors import QosError
 
 SERVICES = Path("feature_repo/catalog/services.json")
+JOURNAL = "nef.ndjson"  # of a capture, in its folder: where source `nef` looks for it
 _LOCAL = "nothing was written;"  # how a stage ends what it says of a fault of the user's
 
 
@@ -28,10 +29,13 @@ def prepare(work: Path, project: Path, changes: dict[str, dict[str, Any]]) -> No
     params = yaml.safe_load(found.read_text(encoding="utf-8")) if found.exists() else {}
     params = params or {}
     for section, values in changes.items():
-        params[section] = _merged(params.get(section) or {}, values)
+        params[section] = merged(params.get(section) or {}, values)
     collect = params.get("collect") or {}
     if "table" in collect:
         collect["table"] = str((project / collect["table"]).absolute())
+    if collect.get("source") == "nef":
+        captured = collect.get("nef", {}).get("captured", "data/capture")
+        collect["nef"] = collect.get("nef", {}) | {"captured": str((project / captured).absolute())}
     (work / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (work / "feature_repo").mkdir()
     (work / ".qos").mkdir()
@@ -103,9 +107,10 @@ def _refused(stage: str, said: str) -> Exception:
     return StageRefused(" ".join(lines[start:-1]).removeprefix(f"{stage}: "))
 
 
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old values with the new ones over them, mapping by mapping."""
     both = old | new
     for name in old.keys() & new.keys():
         if isinstance(old[name], dict) and isinstance(new[name], dict):
-            both[name] = _merged(old[name], new[name])
+            both[name] = merged(old[name], new[name])
     return both

@@ -24,11 +24,12 @@ from lifecycle.registry import (
     register_bundle,
     tracking_uri,
 )
-from serving.job_files import REQUEST, WORK, conclude, tell
+from serving.job_files import REQUEST, WORK, conclude, read_json, tell
 from serving.stages import (
     SERVICES,
     StageRefused,
     frame_stages,
+    merged,
     model_stages,
     prepare,
     run_stages,
@@ -51,17 +52,16 @@ def train(folder: Path, project: Path) -> None:
     services = (project / SERVICES).absolute()
     planned = [*stages, *model_stages(frame, services)]
     found: dict[str, Any] = {"registered": False, "source": asked["source"] or "samples"}
-    found["samples"] = asked["account"]
+    found |= {"capture": asked["capture"], "samples": asked["account"]}
     try:
         run_stages(work, planned, lambda n, stage: tell(folder, n / (len(planned) + 1), stage))
     except StageRefused as error:
-        found["data"] = _counts(frame)
+        found |= _found(work, frame)
         conclude(folder, "refused", found, str(error))
         return
     metrics = json.loads((work / "evaluate.json").read_text(encoding="utf-8"))
     bundle = load(work / "bundle")
-    found |= {
-        "data": _counts(frame),
+    found |= _found(work, frame) | {
         "bundle": bundle.digest,
         "metrics": {task: {n: m.get(n) for n in EVIDENCE} for task, m in metrics.items()},
         "seconds": round(time.monotonic() - began, 3),
@@ -81,8 +81,9 @@ def _changes(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     changed: dict[str, dict[str, Any]] = {"train": train}
     if asked["source"] not in (None, "frame"):
         changed["collect"] = {"source": asked["source"]}
-    params: dict[str, dict[str, Any]] = asked["params"]
-    return changed | params
+    if asked["capture"] is not None:
+        changed["collect"]["nef"] = {"captured": str(Path(asked["captures"]) / asked["capture"])}
+    return merged(asked["params"], changed)
 
 
 def _frame(
@@ -94,6 +95,18 @@ def _frame(
     if source == "frame":
         return (project / FRAME).absolute(), []
     return (folder / WORK / FRAME).absolute(), frame_stages()
+
+
+def _found(work: Path, frame: Path) -> dict[str, Any]:
+    """As far as the stages came: what admission kept, the labels and the frame's rows by task."""
+    admitted = read_json(work / "data/admit.json")
+    labels = read_json(work / "data/label.json")
+    kept = ("lines_read", "read", "admitted", "quarantined", "acceptance", "by_reason")
+    return {
+        "admission": admitted and {name: admitted.get(name) for name in kept},
+        "labels": labels,
+        "data": _counts(frame),
+    }
 
 
 def _counts(frame: Path) -> dict[str, dict[str, int]]:

@@ -10,9 +10,15 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Path as InPath
 
+from serving.captures import (
+    COLLECTION_MARGIN_S,
+    UnknownCapture,
+    capture_of,
+)
 from serving.inline import inlined
 from serving.intake import Intake
-from serving.jobs import Job, Jobs, QueueFull, UnknownJob
+from serving.job_files import Job
+from serving.jobs import Jobs, QueueFull, UnknownJob
 from serving.messages.jobs import CollectRequest, JobReply, JobsReply
 from serving.models_api import Guard
 from serving.problems import MEDIA, Problem, checked, problem_responses, read_body
@@ -52,7 +58,7 @@ def training_router(
             "collect": [Depends(guard("data", "collect"))],
             "look": [Depends(guard("train", "default"))],
         }
-    wrong = problem_responses(400, 413, 415, 422, 429, 503)
+    wrong = problem_responses(400, 404, 413, 415, 422, 429, 503)
     takes = {
         "requestBody": {
             "required": True,
@@ -96,13 +102,16 @@ def training_router(
         asked = checked(CollectRequest, await read_body(request, SMALL))
         if service_of(request).breakers.is_open("nef"):
             raise Problem(503, [("nef", "it is left alone after failures")], {"Retry-After": "60"})
+        duration_s = asked.duration_s or limits.duration_s
         content = {
-            "duration_s": asked.duration_s or limits.duration_s,
+            "duration_s": duration_s,
             "interval_s": asked.interval_s or limits.interval_s,
             "ue_ids": asked.ue_ids,
             "captures": str(limits.captures.absolute()),
         }
-        return _job(await _submit(jobs, "collect", {"request.json": orjson.dumps(content)}), 202)
+        files = {"request.json": orjson.dumps(content)}
+        most_s = duration_s + COLLECTION_MARGIN_S
+        return _job(await _submit(jobs, "collect", files, most_s=most_s), 202)
 
     @router.get(
         "/api/jobs", summary="All jobs", response_model=JobsReply, dependencies=asks["look"]
@@ -136,9 +145,15 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
     service = service_of(request)
     body = await read_body(request, limits.max_body_bytes)
     source: str | None = None
+    capture = after = None
     if len(body) <= SMALL:
         asked = checked(TrainRequest, body)
         source = asked.source
+        if source == "nef":
+            try:
+                capture, after = capture_of(asked.capture, jobs, limits.captures)
+            except UnknownCapture as error:
+                raise Problem(404, [("capture", str(error))]) from None
         found: dict[str, Any] = {"account": None, "tasks": asked.tasks, "seed": asked.seed}
     files: dict[str, bytes] = {}
     if source is None:
@@ -147,6 +162,8 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
     live = service.live
     content = {
         "source": source,
+        "capture": capture,
+        "captures": str(limits.captures.absolute()),
         "tasks": found["tasks"],
         "seed": found["seed"],
         "account": found["account"],
@@ -154,12 +171,19 @@ async def _train(request: Request, jobs: Jobs, intake: Intake, limits: Limits) -
         "registry_uri": limits.registry_uri,
         "params": limits.params or {},
     }
-    return await _submit(jobs, "train", files | {"request.json": orjson.dumps(content)})
+    files["request.json"] = orjson.dumps(content)
+    return await _submit(jobs, "train", files, after=after)
 
 
-async def _submit(jobs: Jobs, kind: str, files: dict[str, bytes]) -> Job:
+async def _submit(
+    jobs: Jobs,
+    kind: str,
+    files: dict[str, bytes],
+    after: str | None = None,
+    most_s: float | None = None,
+) -> Job:
     try:
-        return await asyncio.to_thread(jobs.submit, kind, files)
+        return await asyncio.to_thread(jobs.submit, kind, files, after, most_s)
     except QueueFull as error:
         raise Problem(429, [("jobs", str(error))], {"Retry-After": "30"}) from None
 

@@ -14,7 +14,8 @@ from schemas.service_class import SERVICE_CLASSES
 from serving.domain import TASK
 from serving.drift import Drift, Shift
 from serving.gate import AdaptiveGate
-from serving.jobs import Job, Jobs
+from serving.job_files import Job
+from serving.jobs import Jobs
 from serving.judged import Judged, Judgement
 from serving.live import Live
 from serving.messages.outcomes import QosOutcome
@@ -29,7 +30,7 @@ LOST_SINR_DB = -8.0  # 3GPP TS 38.133, 8.1: a link of about 10 % block errors is
 _LATEST = 1000
 _LOOK_S = 15.0
 _STATES = {"ok": 1.0, "bad": 0.0}
-_SEEN: dict[str, Observation] = {"ok": "met", "failed": "missed"}
+_SEEN: dict[bool | None, Observation] = {True: "met", False: "missed", None: "unknown"}
 logger = logging.getLogger(__name__)
 
 
@@ -104,17 +105,22 @@ class Watch:
         self.last_outcome_us = time.time_ns() // 1000
 
     def complied(self, service_type: str, outcome: str) -> None:
-        """A decision turned out ok, failed or unknown; the gate learns from it in its own loop."""
+        """A decision turned out ok, failed or unknown."""
         self.metrics.compliance.labels(service_type, outcome).inc()
-        self._learn(service_type, _SEEN.get(outcome, "unknown"))
 
     def violated(self, service_type: str, metric: str) -> None:
         """A threshold was not kept."""
         self.metrics.violation.labels(service_type, metric).inc()
 
     def observed(self, record: DecisionRecord, told: QosOutcome, met: bool | None) -> None:
-        """What a flow got after a decision."""
+        """What a flow got after a decision; the gate learns from it in its own loop.
+
+        A request that event A3 was left to and that was missed is no breach of the model: it would
+        raise what is required until every request is left to event A3.
+        """
         kind, metrics = record.service_class, self.metrics
+        if met or record.decision != "fallback_a3":
+            self._learn(kind, _SEEN[met])
         if told.downlink_delay_ms is not None:
             metrics.observed_delay.labels(kind).observe(told.downlink_delay_ms)
         if told.downlink_mbps is not None:

@@ -29,7 +29,7 @@ def test_the_client_is_light() -> None:
     assert took < LONGEST_S
 
 
-@pytest.mark.parametrize("module", ["serving.ask", "demo.__main__"])
+@pytest.mark.parametrize("module", ["serving.ask", "serving.learn", "demo.__main__"])
 def test_commands_that_only_ask_are_light(module: str) -> None:
     _, packages = imported(module)
     assert packages & HEAVY == set()

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class CollectRequest(BaseModel):
-    """How long and how often to ask the NEF; ue_ids: whose QoS requirements to ask for besides."""
+    """How long and how often to ask the NEF for the states of its UEs; ue_ids: those whose QoS
+    requirements to ask for besides, every tenth time; default all."""
 
     model_config = ConfigDict(
         extra="forbid",

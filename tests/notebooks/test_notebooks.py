@@ -21,9 +21,20 @@ from tests.conftest import World
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
-NAMES = ("01_explore_features", "02_training_frame", "03_online_lookup", "04_whole_story")
+NAMES = (
+    "01_explore_features", "02_training_frame", "03_online_lookup", "04_whole_story", "05_decisions",
+)  # fmt: skip
 WITH_OUTPUTS = ("01_explore_features", "03_online_lookup")  # the others start from nothing
-PACKAGES = ("feature_repo", "lifecycle", "models", "nef", "pipelines", "schemas", "stores")
+PACKAGES = (
+    "feature_repo",
+    "lifecycle",
+    "models",
+    "nef",
+    "pipelines",
+    "schemas",
+    "serving",
+    "stores",
+)
 FEATURES = len(SERVICES[0].features())
 
 
@@ -143,6 +154,25 @@ def test_the_whole_story_ends_in_a_judged_model(executed: dict[str, Any]) -> Non
     assert 0.5 < low < middle < high < 1
     assert found["gain"][0] < found["gain"][1] < found["gain"][2]
     assert 0.5 < found["band_coverage"] < 1
+
+
+def test_decisions_are_asked_for_told_of_and_replayed_at_a_running_service(
+    executed: dict[str, Any],
+) -> None:
+    found = result(executed, "05_decisions")
+    assert "ok at port" in printed(executed, "05_decisions")
+    assert found["decision"] in ("stay", "apply")
+    assert 0 < found["confidence"] <= max(found["probabilities"]) <= 1
+    assert found["batch"] == 12
+    assert found["outcome"] == ("accepted", False, ["downlink_mbps"])
+    assert found["identical"] == found["decisions"] == 13
+    pictures = [
+        output
+        for cell in executed["05_decisions"].cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 2
 
 
 def test_every_notebook_is_known() -> None:

@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import orjson
 import psutil
 import pytest
 
 from schemas.errors import QosError
-from serving.jobs import Bounds, Job, Jobs, QueueFull, UnknownJob, as_json
+from serving.job_files import Job, job_of, record_of
+from serving.jobs import Bounds, Jobs, QueueFull, UnknownJob
 
 WORK = Path(__file__).with_name("job_work.py")
 COMMANDS = {
@@ -201,7 +204,7 @@ def test_a_listener_hears_of_every_end_and_its_faults_hurt_nobody(tmp_path: Path
 @pytest.mark.parametrize(
     "bounds", [{"workers": 0}, {"queue": -1}, {"seconds": 0.0}, {"niceness": 20}]
 )
-def test_bounds_that_let_nothing_run_are_refused(bounds: dict[str, int]) -> None:
+def test_bounds_that_let_nothing_run_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(QosError, match="jobs: "):
         Bounds(**bounds)
 
@@ -211,8 +214,54 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         jobs.submit("bake", {})
 
 
-def test_a_job_is_plain_json(tmp_path: Path) -> None:
+def test_a_job_comes_back_from_its_record_as_it_was(tmp_path: Path) -> None:
     with Jobs(tmp_path, COMMANDS) as jobs:
-        content = as_json(jobs.wait(jobs.submit("refuse", {}).id, 20))
-    assert content["state"] == "refused" and content["created_at"].endswith("+00:00")
-    json.dumps(content, allow_nan=False)
+        job = jobs.wait(jobs.submit("refuse", {}, most_s=7.5).id, 20)
+    kept = json.loads((tmp_path / job.id / "job.json").read_text())
+    assert job_of(kept) == job and kept["created_at"].endswith("+00:00")
+    json.dumps(kept, allow_nan=False)
+    assert job_of(json.loads(orjson.dumps(record_of(job)))) == job
+
+
+def test_a_job_waits_for_the_one_that_it_is_after(tmp_path: Path) -> None:
+    with Jobs(tmp_path, COMMANDS, Bounds(workers=2)) as jobs:
+        first, _ = hanging(jobs)
+        after = jobs.submit("count", {"text": b""}, after=first.id)
+        beside = jobs.submit("count", {"text": b""})
+        assert jobs.wait(beside.id, 20).state == "succeeded"
+        assert jobs.get(after.id).state == "queued"
+        jobs.cancel(first.id)
+        found = jobs.wait(after.id, 20)
+        assert found.state == "refused" and found.started_at is None
+        assert (
+            found.error
+            == f"the job {first.id} that it waited for: cancelled: cancelled at: hanging"
+        )
+        good = jobs.submit("count", {"text": b""})
+        last = jobs.wait(jobs.submit("count", {"text": b"x"}, after=good.id).id, 20)
+        assert last.state == "succeeded" and last.started_at is not None
+        before = jobs.get(good.id).finished_at
+        assert before is not None and before <= last.started_at
+        lost = jobs.wait(jobs.submit("count", {"text": b""}, after="0" * 26).id, 20)
+        assert lost.state == "refused" and "forgotten" in (lost.error or "")
+
+
+def test_kinds_apart_take_no_worker_and_no_place_of_the_others(tmp_path: Path) -> None:
+    bounds = Bounds(workers=1, queue=1, apart=frozenset({"hang"}))
+    with Jobs(tmp_path, COMMANDS, bounds) as jobs:
+        hanging(jobs)
+        second = jobs.submit("hang", {})
+        with pytest.raises(QueueFull, match="1 jobs wait and 1 run"):
+            jobs.submit("hang", {})
+        for _ in range(2):
+            assert jobs.wait(jobs.submit("count", {"text": b""}).id, 20).state == "succeeded"
+        assert jobs.get(second.id).state == "queued"
+
+
+def test_a_job_may_have_more_or_less_time_than_the_others(tmp_path: Path) -> None:
+    with Jobs(tmp_path, COMMANDS, Bounds(seconds=600, grace_s=0.5)) as jobs:
+        found = jobs.wait(jobs.submit("hang", {}, most_s=0.5).id, 20)
+        assert found.state == "failed" and "ended after 0.5 s" in (found.error or "")
+    with Jobs(tmp_path / "other", COMMANDS, Bounds(seconds=0.01)) as jobs:
+        longer = jobs.submit("count", {"text": b""}, most_s=60)
+        assert jobs.wait(longer.id, 20).state == "succeeded"

@@ -1,5 +1,6 @@
 """Training, collecting and their jobs over real HTTP, in real processes."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -14,13 +15,18 @@ import pytest
 
 from lifecycle.registry import open_registry
 from lifecycle.versions import list_versions
+from pipelines.capture import capture
 from serving.samples import Sample, gate
 from serving.state import Service
 from tests.conftest import World
 from tests.nef.server_kit import PASSWORD, nef_server
-from tests.serving.models_kit import Place, frame_file, place_of, samples, served
+from tests.serving.models_kit import QUICK, Place, frame_file, place_of, samples, served
 
 REPO = Path(__file__).parents[2]
+SHORT = {  # what a capture of minutes can be learned from
+    "collect": {"nef": {"session_s": 30}},
+    "label": {"min_rows": 200, "handover": {"stride_s": 1}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,7 @@ def running_service(place: Place, nef: None) -> Iterator[tuple[httpx.Client, Ser
         patch.setenv("QOS_PSEUDONYM_KEY", "a key of these tests alone")
         os.chdir(project)
         try:
-            with served(place, wait_s=120.0) as found:
+            with served(place, wait_s=120.0, params=QUICK | SHORT) as found:
                 yield found
         finally:
             os.chdir(before)
@@ -202,17 +208,67 @@ def test_unknown_features_media_and_jobs_are_refused(client: httpx.Client) -> No
     assert client.get("/api/jobs/..%2f..").status_code in (404, 422)
 
 
-def test_a_collection_keeps_pseudonyms_and_counts_what_it_has(
+def test_a_collection_is_trained_on_by_its_name_and_too_little_of_it_is_refused(
     client: httpx.Client, place: Place
 ) -> None:
+    before = aliases(place)
     reply = client.post("/api/collect-data", json={"duration_s": 2, "interval_s": 1})
     assert reply.status_code == 202, reply.text
-    job = ended(client, reply.json()["id"])
+    name = reply.json()["id"]
+    later = client.post("/api/train-async", json={"capture": name})  # it waits for the collection
+    assert later.status_code == 202, later.text
+    assert later.json()["state"] == "queued"
+    job = ended(client, name)
     assert job["state"] == "succeeded", job
     result = job["result"]
-    assert result["samples"] >= 2 and result["rounds"] == 2
-    capture = (place.folder / "serving" / "captures" / result["file"]).read_text()
-    assert len(capture.splitlines()) >= result["samples"] and "00101" not in capture
+    assert (result["rounds"], result["ues"], result["failures"]) == (2, 8, {})
+    assert result["samples"] >= 16 and result["capture"] == name
+    kept = (place.folder / "serving" / "captures" / result["file"]).read_text()
+    kinds = [json.loads(line)["kind"] for line in kept.splitlines()]
+    assert kinds.count("ue_state") >= 8 and kinds.count("requirement") == 8
+    assert len(kinds) == 1 + result["samples"] and "00101" not in kept
+    places = [json.loads(line) for line in kept.splitlines() if "latitude_deg" in line]
+    assert places and all(round(one["latitude_deg"] * 1e4) % 10 == 5 for one in places)
+
+    trained = ended(client, later.json()["id"])
+    assert trained["state"] == "refused", trained
+    assert trained["started_at"] >= job["finished_at"]
+    found = trained["result"]
+    assert (found["source"], found["capture"], found["registered"]) == ("nef", name, False)
+    assert "keep their contracts, admit.min_acceptance is 90.0%" in trained["error"]
+    assert "arrival_before_event" in trained["error"]  # this NEF's clock runs ahead of ours
+    assert aliases(place) == before
+
+
+def test_a_capture_whose_model_gains_gives_a_challenger_and_leaves_the_champion(
+    client: httpx.Client, place: Place, running_service: tuple[httpx.Client, Service]
+) -> None:
+    live = running_service[1].live
+    capture(200, None, 1, place.folder / "serving" / "captures" / "evening", 0.001, (12, 2, 1))
+    reply = client.post("/api/train-async", json={"capture": "evening", "tasks": ["handover"]})
+    assert reply.status_code == 202, reply.text
+    job = ended(client, reply.json()["id"], 400)
+    assert job["state"] == "succeeded", job
+    result = job["result"]
+    assert (result["source"], result["capture"]) == ("nef", "evening")
+    assert result["aliases"] == ["challenger"] and result["metrics"]["handover"]["gain_low"] > 0
+    admission = result["admission"]
+    assert admission["read"] == admission["admitted"] + admission["quarantined"] > 200 * 12
+    assert result["labels"]["handover"]["decisions"] == result["data"]["handover"]["rows"] > 1000
+    now = aliases(place)
+    assert now[result["version"]] == ("challenger",) and now[1] == ("champion",)
+    assert running_service[1].live is live
+    evidence = client.get("/api/models/challenger").json()
+    assert evidence["entry"]["digest"] == result["bundle"]
+
+
+def test_a_capture_that_is_not_there_is_named_with_those_that_are(client: httpx.Client) -> None:
+    for content in ({"capture": "elsewhere"}, {"source": "nef", "capture": "0" * 26}):
+        reply = client.post("/api/train", json=content)
+        assert reply.status_code == 404, reply.text
+        assert f"no capture '{content['capture']}'" in reply.json()["detail"]
+    for wrong in ({"capture": "../.."}, {"source": "frame", "capture": "a"}, {"capture": ""}):
+        assert client.post("/api/train-async", json=wrong).status_code == 422
 
 
 @pytest.mark.parametrize(

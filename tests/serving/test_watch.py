@@ -215,6 +215,23 @@ def test_the_confidence_required_moves_with_the_outcomes(
     until(lambda: value(scraped(http), "ml_qos_adaptive_confidence", service_type="mmtc") > before)
 
 
+def test_what_event_a3_missed_is_no_breach_of_the_model(
+    app: FastAPI, http: httpx.Client, asked: dict[str, Any]
+) -> None:
+    stranger = asked | {"ue_id": "nobody knows", "service_class": "urllc", "observed_qos": None,
+                        "candidates": [{"cell_id": "elsewhere"}], "connected_to": "elsewhere"}  # fmt: skip
+    for told in ("features", "speed_mps"):
+        stranger.pop(told, None)
+    for rate in (0.01, 0.01, 0.01, 900.0):
+        reply = decide(http, stranger)
+        assert reply["decision"] == "fallback_a3"
+        told = {"decision_id": reply["decision_id"], "downlink_mbps": rate, "downlink_delay_ms": 1.0,
+                "jitter_ms": 0.1, "packet_loss_ratio": 0.0}  # fmt: skip
+        answer = http.post("/api/qos-feedback", json=[told]).json()
+        assert answer["results"][0]["met"] is (rate > 1)
+    until(lambda: app.state.service.gate.classes["urllc"].breach_rate == 0.0)
+
+
 def test_drift_is_measured_on_served_rows_and_goes_past_one(
     app: FastAPI, http: httpx.Client, asked: dict[str, Any]
 ) -> None:
