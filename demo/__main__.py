@@ -1,10 +1,8 @@
 """`python -m demo`: a network, its stream of features and the decision service, live for a minute."""
 
-import importlib
 import signal
 import sys
 import tempfile
-import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from demo.children import PAUSE_S, Children
+from demo.children import Children
+from demo.line import Line, listening
+from demo.minute import Minute
 from demo.parts import Parts, places
 from demo.show import Screen, summary
 from schemas.errors import QosError
-from stores.counting import count_in_memory
 
 
 def main(
@@ -50,17 +49,7 @@ def run(console: Console, folder: Path, seconds: float, model: str, ues: int, se
     with Screen(console, seconds) as screen, Children(folder) as children:
         parts = Parts(at, children, screen.part)
         parts.begin()
-        loading = threading.Thread(
-            target=_load, daemon=True
-        )  # while the others do, who are watched
-        loading.start()
         parts.finish()
-        while loading.is_alive():
-            children.check()
-            loading.join(PAUSE_S)
-        from demo.line import Line, listening
-        from demo.minute import Minute
-
         line = Line(at)
         with listening(line), closing(Minute(at, line)) as minute:
 
@@ -74,12 +63,6 @@ def run(console: Console, folder: Path, seconds: float, model: str, ues: int, se
                 children.check()  # a part that has died is the better reason
                 raise
     console.print(summary(minute.course, seconds, model))
-
-
-def _load() -> None:
-    """Imports what takes seconds."""
-    count_in_memory()
-    importlib.import_module("demo.minute")
 
 
 def _interrupt(*_: object) -> None:

@@ -4,10 +4,9 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from serving.replies import DecisionReply
+from serving.messages.decisions import DecisionReply
 
 OUTCOME_S = 3.0  # after a decision, at which the network is asked what came of it
 _SHOWN = 60
@@ -17,7 +16,7 @@ _SHOWN = 60
 class Passed:
     """A question's answer; reply: None where the service gave none, then fault says why; ms: it took."""
 
-    reply: "DecisionReply | None"
+    reply: DecisionReply | None
     fault: str | None
     ms: float
 

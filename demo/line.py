@@ -1,5 +1,5 @@
-"""The line between the network and the decision service: it carries each question with the service's
-key, for the network sends no credentials, and remembers what passed."""
+"""The line between the network and the decision service: it carries each question and its answer as they
+are, and remembers the answer for the display, as the network tells of it only the cell and how sure."""
 
 import contextlib
 import threading
@@ -7,17 +7,21 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
+import httpx
 import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from demo.course import Passed
 from demo.parts import LINE_PATH, START_S, Places
 from schemas.errors import QosError
-from serving.client import Access, AsyncDecisionClient, DecisionServiceError
+from serving.messages.decisions import DecisionReply
+
+_SERVICE_PATH = "/api/predict-with-qos"
+_CARRIED = ("content-type", "x-api-key")
 
 
 @dataclass
@@ -32,22 +36,29 @@ class Line:
 
         @contextlib.asynccontextmanager
         async def life(app: Starlette) -> AsyncIterator[None]:
-            access = Access(api_key=self.at.api_key)
-            async with AsyncDecisionClient(self.at.service, access) as app.state.service:
+            service = httpx.AsyncClient(base_url=self.at.service, trust_env=False)
+            async with service as app.state.service:
                 yield
 
         return Starlette(routes=[Route(LINE_PATH, self._carry, methods=["POST"])], lifespan=life)
 
     async def _carry(self, request: Request) -> Response:
-        asked = orjson.loads(await request.body())
-        began = time.perf_counter()
+        asked = await request.body()
+        headers = {name: request.headers[name] for name in _CARRIED if name in request.headers}
+        ue_id, began = orjson.loads(asked)["ue_id"], time.perf_counter()
         try:
-            reply = await request.app.state.service.decide(asked)
-        except DecisionServiceError as error:
-            self.passed[asked["ue_id"]] = Passed(None, str(error), _ms(began))
-            return JSONResponse({}, error.status or 503)
-        self.passed[asked["ue_id"]] = Passed(reply, None, _ms(began))
-        return Response(reply.model_dump_json(), media_type="application/json")
+            reply = await request.app.state.service.post(
+                _SERVICE_PATH, content=asked, headers=headers
+            )
+        except httpx.HTTPError as error:
+            self.passed[ue_id] = Passed(None, type(error).__name__, _ms(began))
+            return Response(status_code=503)
+        found, ms = None, _ms(began)
+        if reply.status_code == 200:
+            found = DecisionReply.model_validate_json(reply.content)
+        fault = None if found is not None else f"{reply.status_code} {reply.reason_phrase}"
+        self.passed[ue_id] = Passed(found, fault, ms)
+        return Response(reply.content, reply.status_code, media_type=reply.headers["content-type"])
 
 
 @contextlib.contextmanager

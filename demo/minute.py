@@ -25,7 +25,7 @@ from serving.client import (
     tell_handovers,
     tell_qos,
 )
-from serving.replies import DecisionReply
+from serving.messages.decisions import DecisionReply
 
 ASKED_A_SECOND = 6
 AGAIN_S = 4.0  # before the network asks about a UE once more

@@ -140,6 +140,7 @@ class Parts:
             "network", _python("nef.server", port=at.nef_port, ues=at.ues, seed=at.seed),
             lambda: _answers(f"{at.nef}/health"), NEF_SERVER_USERNAME=USER,
             NEF_SERVER_PASSWORD=at.password, NEF_SERVER_DECISION_URL=at.line,
+            NEF_SERVER_DECISION_KEY=at.api_key,
             NEF_SERVER_DATABASE_URL=f"sqlite:///{at.folder / 'nef.sqlite'}",
             NEF_SERVER_NETWORK_HANDOVERS="false", ML_HANDOVER_ENABLED="on",
         )  # fmt: skip

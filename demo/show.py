@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,9 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.course import OUTCOME_S, Asked, Course
-
-if TYPE_CHECKING:
-    from serving.replies import DecisionReply
+from serving.messages.decisions import DecisionReply
 
 STYLE = {"apply": "bold green", "stay": "cyan", "fallback_a3": "yellow", "no answer": "red"}
 _WIDE = 128  # columns; below, the table leaves out the features' ages
@@ -141,7 +139,7 @@ def chance_of(scored: object) -> float | None:
     return found
 
 
-def ages(answer: "DecisionReply") -> str:
+def ages(answer: DecisionReply) -> str:
     """How many feature views were there, the age of the youngest and the oldest, and who was not."""
     read = {name: view for name, view in answer.features.items() if name != "qos_class"}
     if not read:

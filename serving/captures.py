@@ -1,31 +1,12 @@
-"""Captures of a NEF: what to collect, which there are to learn from, and which one is meant."""
+"""Captures of a NEF: which there are to learn from, and which one is meant."""
 
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import QosError, listed
 from serving.jobs import Jobs, UnknownJob
 from serving.stages import JOURNAL
 
 COLLECTION_MARGIN_S = 120.0  # that a collection may take beyond its duration
-
-
-class CollectRequest(BaseModel):
-    """How long and how often to ask the NEF for the states of its UEs; ue_ids: those whose QoS
-    requirements to ask for besides, every tenth time; default all."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-        json_schema_extra={"examples": [{"duration_s": 10, "interval_s": 1}]},
-    )
-
-    duration_s: float | None = Field(default=None, ge=1, le=3600)
-    interval_s: float | None = Field(default=None, ge=1, le=60)
-    ue_ids: list[str] = Field(default=[], max_length=1000)
 
 
 class UnknownCapture(QosError):

@@ -20,13 +20,13 @@ import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schemas.errors import QosError
-from serving.explain_api import Explained
-from serving.feedback_api import FeedbackReply, HandoverOutcome, QosOutcome
-from serving.models_api import ModelsReply
-from serving.problems import faults_of
-from serving.replies import BatchReply, DecisionReply, PendingReply, PlainReply
+from schemas.nef.wire import faults_of
+from serving.messages.decisions import BatchReply, DecisionReply, PendingReply, PlainReply
+from serving.messages.explained import Explained
+from serving.messages.jobs import JobReply
+from serving.messages.models import ModelsReply
+from serving.messages.outcomes import FeedbackReply, HandoverOutcome, QosOutcome
 from serving.requests import BatchRequest, PredictRequest
-from serving.training_api import JobReply
 
 T = TypeVar("T")
 Asked = PredictRequest | Mapping[str, Any]

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from serving.gathered import gathered_of
+from serving.messages.decisions import BatchReply, DecisionReply, PendingReply, PlainReply
 from serving.pending import Pending
 from serving.predict import Decided, decide_all
 from serving.problems import Problem, checked, problem_responses, read_body
-from serving.replies import BatchReply, DecisionReply, PendingReply, PlainReply, plain_of, reply_of
+from serving.replies import plain_of, reply_of
 from serving.requests import BatchRequest, PredictRequest
 from serving.state import Service, service_of
 from serving.vectors import BadOverride

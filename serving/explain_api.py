@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel
 
 from models.bundle import Bundle
 from schemas.errors import QosError
+from serving.messages.explained import CellExplained, Explained, FeaturePart, OutcomeTold
 from serving.outcome import Outcome
 from serving.problems import Problem, problem_responses
 from serving.record import SCORES, DecisionRecord, decided_us_of
@@ -21,59 +21,6 @@ from serving.vectors import STATUS
 
 MOST_CONTRIBUTIONS = 20
 MOST_MODELS = 4
-
-
-class FeaturePart(BaseModel):
-    """A feature's part of the log-odds of being met, before calibration; value null: unknown."""
-
-    feature: str
-    value: float | None
-    status: str
-    contribution: float
-
-
-class CellExplained(BaseModel):
-    """A candidate as it was scored. scores: by name, what no model told is left out; statuses: how many
-    features had each; base: the part of no feature; contributions: the 20 largest; age_s: of the views
-    that were found, from their event to the store's clock."""
-
-    cell_id: str
-    chosen: bool
-    serving: bool
-    scores: dict[str, float]
-    statuses: dict[str, int]
-    age_s: dict[str, float]
-    base: float
-    contributions: list[FeaturePart]
-
-
-class OutcomeTold(BaseModel):
-    """What was told of the decision later; met null: too little was observed."""
-
-    kind: str
-    late: bool
-    met: bool | None
-    success: bool | None
-
-
-class Explained(BaseModel):
-    """A decision with what it rests on; cells is empty where nothing was scored (see reason)."""
-
-    decision_id: str
-    decided_at: str
-    ue_id: str
-    decision: str
-    reason: str
-    chosen_cell: str | None
-    required_confidence: float
-    observed_confidence: float | None
-    requested: dict[str, float]
-    overrides: dict[str, float]
-    model_version: str
-    service: str
-    catalog_hash: str
-    cells: list[CellExplained]
-    outcomes: list[OutcomeTold]
 
 
 class Scorers:

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from schemas import measurement as m
 from serving.decision_log import DecisionLog
+from serving.messages.outcomes import FeedbackReply, HandoverOutcome, OutcomeState, QosOutcome
 from serving.outcome import Outcome, met_of, violations
 from serving.problems import problem_responses
 from serving.record import DecisionRecord
@@ -19,8 +19,6 @@ MOST_AT_ONCE = 1000
 LATE_S = 3600.0  # outcomes told later than this after the decision are kept and marked late
 _AHEAD_S = 60.0  # clocks may differ by so much
 _UNKNOWN = "no decision of this id is in the log"
-
-State = Literal["accepted", "late", "duplicate", "unknown", "refused", "lost"]
 
 
 class Told(Protocol):
@@ -38,70 +36,9 @@ class Told(Protocol):
         """A threshold was not kept."""
         ...
 
-    def observed(self, record: DecisionRecord, told: "QosOutcome", met: bool | None) -> None:
+    def observed(self, record: DecisionRecord, told: QosOutcome, met: bool | None) -> None:
         """What the flow of a decision got, and whether its request was met."""
         ...
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
-def _measured(quantity: Callable[[], Any]) -> Any:
-    column = quantity()
-    told = f"{column.description} [{column.metadata['unit']}]; null: not observed"
-    return Field(default=None, ge=column.min, le=column.max, description=told)
-
-
-DecisionId = Annotated[
-    str,
-    Field(min_length=1, max_length=64, description="of the decision, as it was answered",
-          examples=["0198c0de-0000-7000-8000-000000000001"]),
-]  # fmt: skip
-Observed = Annotated[
-    AwareDatetime | None, Field(strict=False, description="when it was true; null: now")
-]
-
-
-class HandoverOutcome(_Message):
-    """Whether what was decided succeeded."""
-
-    decision_id: DecisionId
-    success: Annotated[bool, Field(description="the UE is served where the decision put it")]
-    cell_id: Annotated[
-        str | None, Field(max_length=128, description="where it is served; null: not known")
-    ] = None
-    observed_at: Observed = None
-
-
-class QosOutcome(_Message):
-    """What the flow got after the decision; what is null was not observed, which is not met."""
-
-    decision_id: DecisionId
-    observed_at: Observed = None
-    downlink_mbps: float | None = _measured(m.downlink_mbps)
-    downlink_delay_ms: float | None = _measured(m.downlink_delay_ms)
-    jitter_ms: float | None = _measured(m.jitter_ms)
-    packet_loss_ratio: float | None = _measured(m.packet_loss_ratio)
-
-
-class OutcomeState(BaseModel):
-    """What became of an outcome. late: kept, though told over an hour after the decision; lost: the log
-    was full, tell it again; met: whether the request was met, null: too little was observed."""
-
-    decision_id: str
-    status: State
-    met: bool | None = None
-    not_kept: list[str] = []
-    not_observed: list[str] = []
-    reason: str | None = None
-
-
-class FeedbackReply(BaseModel):
-    """One state an outcome, in their order; accepted: how many were kept, late ones among them."""
-
-    accepted: int
-    results: list[OutcomeState]
 
 
 _ERRORS = problem_responses(400, 413, 415, 422)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import orjson
 import typer
@@ -24,14 +24,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from schemas.errors import QosError
 from schemas.nef.wire import faults_of
-from serving.captures import COLLECTION_MARGIN_S, CollectRequest, capture_of
+from serving.captures import COLLECTION_MARGIN_S, capture_of
+from serving.client import Access, DecisionClient, job, post, train
 from serving.job_files import COMMANDS, DONE
 from serving.jobs import Bounds, Jobs
+from serving.messages.jobs import CollectRequest
 from serving.samples import TrainRequest
 from serving.settings import read_settings
-
-if TYPE_CHECKING:
-    from serving.client import DecisionClient
 
 LOOK_S = 0.2
 MODEL = "qos"
@@ -113,8 +112,6 @@ def at_service(
 ) -> int:
     """The same by a running service, which goes on when this ends, or only a look at one of its jobs;
     the exit code."""
-    from serving.client import Access, DecisionClient  # heavy, and only needed here
-
     ids = [] if watched is None else [watched]
     with DecisionClient(url, Access(api_key=api_key), timeout_s=60) as service:
         try:
@@ -134,12 +131,10 @@ def at_service(
 def _submit(
     asked: TrainRequest,
     collection: CollectRequest | None,
-    service: "DecisionClient",
+    service: DecisionClient,
     ids: list[str],
 ) -> None:
     """Adds the ids of the jobs as the service takes them."""
-    from serving.client import post, train
-
     content = asked.model_dump(exclude_none=True, exclude_defaults=True)
     if collection is not None:
         given = collection.model_dump(exclude_none=True)
@@ -150,9 +145,8 @@ def _submit(
     print(f"job {ids[-1]} trains", flush=True)
 
 
-def _follow_all(ids: list[str], service: "DecisionClient") -> int:
+def _follow_all(ids: list[str], service: DecisionClient) -> int:
     """Shows the jobs one after the other; the exit code of the last."""
-    from serving.client import job
 
     def look(job_id: str) -> Standing:
         time.sleep(LOOK_S)

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from schemas.nef.wire import faults_of
 from serving.inline import inlined
 from serving.live import Live
 from serving.models_api import Guard
@@ -20,7 +21,6 @@ from serving.oip import (
     matrix_of,
     output_names,
 )
-from serving.problems import faults_of
 from serving.ready import Readiness, is_ready
 from serving.registered import name_and_version
 from serving.state import service_of

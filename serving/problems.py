@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
+from schemas.nef.wire import faults_of
+
 MEDIA = "application/problem+json"
 T = TypeVar("T", bound=BaseModel)
 _MOST_FAULTS = 20
@@ -57,14 +59,6 @@ class Problem(Exception):
             "errors": [{"place": place, "reason": reason} for place, reason in self.faults],
         }
         return Response(orjson.dumps(body), self.status, self.headers, media_type=MEDIA)
-
-
-def faults_of(error: ValidationError) -> list[tuple[str, str]]:
-    """Where and what; never the value given, which may be a subscriber's id."""
-    return [
-        (".".join(str(part) for part in one["loc"]) or "body", one["msg"])
-        for one in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
 
 
 async def read_body(request: Request, most: int) -> bytes:

@@ -4,7 +4,6 @@ Unknown fields are refused, as are NaN and infinities. A null or absent observat
 never taken for a value.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -21,6 +20,7 @@ from schemas import measurement as m
 from schemas.five_qi import FIVE_QIS
 from schemas.nef.camara import QosProfile
 from schemas.service_class import ServiceClassName
+from serving.messages.measured import measured
 
 MOST_CANDIDATES = 64
 MOST_OVERRIDES = 256
@@ -49,13 +49,6 @@ FiveQi = Annotated[
 ]
 
 
-def _measured(quantity: Callable[[], Any]) -> Any:
-    """An optional number with the range, unit and meaning of its contract column."""
-    column = quantity()
-    told = f"{column.description} [{column.metadata['unit']}]; null: unknown"
-    return Field(default=None, ge=column.min, le=column.max, description=told)
-
-
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
@@ -63,30 +56,30 @@ class _Message(BaseModel):
 class Observed(_Message):
     """What the flow got over the last second in the serving cell."""
 
-    downlink_mbps: float | None = _measured(m.downlink_mbps)
-    downlink_delay_ms: float | None = _measured(m.downlink_delay_ms)
-    jitter_ms: float | None = _measured(m.jitter_ms)
-    packet_loss_ratio: float | None = _measured(m.packet_loss_ratio)
+    downlink_mbps: float | None = measured(m.downlink_mbps)
+    downlink_delay_ms: float | None = measured(m.downlink_delay_ms)
+    jitter_ms: float | None = measured(m.jitter_ms)
+    packet_loss_ratio: float | None = measured(m.packet_loss_ratio)
 
 
 class Candidate(_Message):
     """A cell that could serve, as the UE hears it and as the network knows it."""
 
     cell_id: CellId
-    rsrp_dbm: float | None = _measured(m.rsrp_dbm)
-    rsrq_db: float | None = _measured(m.rsrq_db)
-    sinr_db: float | None = _measured(m.sinr_db)
-    prb_used_ratio: float | None = _measured(m.prb_used_ratio)
-    active_ue_count: float | None = _measured(m.active_ue_count)
+    rsrp_dbm: float | None = measured(m.rsrp_dbm)
+    rsrq_db: float | None = measured(m.rsrq_db)
+    sinr_db: float | None = measured(m.sinr_db)
+    prb_used_ratio: float | None = measured(m.prb_used_ratio)
+    active_ue_count: float | None = measured(m.active_ue_count)
 
 
 class Thresholds(_Message):
     """What is asked, explicitly; what is null is not asked."""
 
-    downlink_mbps: float | None = _measured(m.requested_downlink_mbps)
-    delay_ms: float | None = _measured(m.requested_delay_ms)
-    loss_ratio: float | None = _measured(m.requested_loss_ratio)
-    jitter_ms: float | None = _measured(m.jitter_ms)
+    downlink_mbps: float | None = measured(m.requested_downlink_mbps)
+    delay_ms: float | None = measured(m.requested_delay_ms)
+    loss_ratio: float | None = measured(m.requested_loss_ratio)
+    jitter_ms: float | None = measured(m.jitter_ms)
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
@@ -134,7 +127,7 @@ class PredictRequest(_Message):
         int | None, Field(ge=1, le=10, description="10 is the most important; null: of the class")
     ] = None
     connected_to: CellId | None = None
-    speed_mps: float | None = _measured(m.speed_mps)
+    speed_mps: float | None = measured(m.speed_mps)
     observed_qos: Observed | None = None
     candidates: Annotated[
         list[Candidate] | None,

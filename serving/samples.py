@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from feature_repo.services import SERVICES
 from lifecycle.pseudonym import pseudonym, read_key, scrub
+from schemas.nef.wire import faults_of
 from schemas.tables import TABLES
-from serving.problems import faults_of
 from serving.requests import Moment
 
 SERVICE = next(one for one in SERVICES if one.name == "qos_v1")

@@ -3,12 +3,11 @@
 from datetime import UTC, datetime
 from typing import Protocol
 
-from pydantic import BaseModel
-
 from serving.breakers import Breakers
 from serving.drift import Shift
 from serving.judged import Judgement
 from serving.live import Live
+from serving.messages.models import BreakerState, DriftReply, FeatureShift, OutcomesReply
 from serving.state import Service
 
 _MOST_SHIFTED = 10
@@ -29,42 +28,6 @@ class Seen(Protocol):
     def judgement(self, live: Live) -> Judgement:
         """How the latest predictions turned out."""
         ...
-
-
-class BreakerState(BaseModel):
-    """state: closed, open (it is left alone) or half_open (one try is let through)."""
-
-    name: str
-    state: str
-
-
-class FeatureShift(BaseModel):
-    """A feature's part of the drift score."""
-
-    feature: str
-    score: float
-
-
-class DriftReply(BaseModel):
-    """score: population stability index of the served rows against those of training, 0 or more, above
-    0.25 is commonly called a shift; rows: served ones; features: the parts of it, the most first."""
-
-    score: float
-    rows: int
-    features: list[FeatureShift]
-
-
-class OutcomesReply(BaseModel):
-    """The latest predictions whose outcome was told. error_rate: share on the wrong side of 0.5; brier:
-    mean squared error; expected: mean probability, met: share that was met; all 0..1, null: none was
-    judged. last_told_at: of any outcome, null: never since the start."""
-
-    judged: int
-    error_rate: float | None
-    brier: float | None
-    expected: float | None
-    met: float | None
-    last_told_at: datetime | None
 
 
 def drift_of(shift: Shift | None) -> DriftReply | None:

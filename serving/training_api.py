@@ -3,18 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Path as InPath
-from pydantic import BaseModel
 
 from serving.captures import (
     COLLECTION_MARGIN_S,
-    CollectRequest,
     UnknownCapture,
     capture_of,
 )
@@ -22,6 +19,7 @@ from serving.inline import inlined
 from serving.intake import Intake
 from serving.job_files import Job
 from serving.jobs import Jobs, QueueFull, UnknownJob
+from serving.messages.jobs import CollectRequest, JobReply, JobsReply
 from serving.models_api import Guard
 from serving.problems import MEDIA, Problem, checked, problem_responses, read_body
 from serving.registered import name_and_version
@@ -31,28 +29,6 @@ from serving.state import service_of
 SMALL = 1 << 16  # bytes; such a body is checked at once, a longer one by a process
 _LOOK_S = 0.1
 _JOB_ID = r"^[0-9a-f]{26}$"
-
-
-class JobReply(BaseModel):
-    """How a job stands. state: queued, running, succeeded, refused (its input was not good enough, or
-    the model gains nothing: `result` holds the evidence), failed or cancelled; progress: 0 to 1."""
-
-    id: str
-    kind: str
-    state: str
-    created_at: datetime
-    progress: float
-    stage: str
-    started_at: datetime | None
-    finished_at: datetime | None
-    result: dict[str, Any] | None
-    error: str | None
-
-
-class JobsReply(BaseModel):
-    """The newest first."""
-
-    jobs: list[JobReply]
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from models.gate import Observation
 from schemas.service_class import SERVICE_CLASSES
 from serving.domain import TASK
 from serving.drift import Drift, Shift
-from serving.feedback_api import QosOutcome
 from serving.gate import AdaptiveGate
 from serving.job_files import Job
 from serving.jobs import Jobs
 from serving.judged import Judged, Judgement
 from serving.live import Live
+from serving.messages.outcomes import QosOutcome
 from serving.metrics import Metrics
 from serving.predict import Decided
 from serving.ready import Readiness, is_ready

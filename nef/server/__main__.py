@@ -26,8 +26,8 @@ def serve(
     """A NEF over a simulated network: AsSessionWithQoS, MonitoringEvent, inventory, handovers.
 
     Everything else is set by the environment, NEF_SERVER_PASSWORD, NEF_SERVER_DATABASE_URL,
-    NEF_SERVER_DECISION_URL and ML_HANDOVER_ENABLED among it. The city of a database that has one
-    already is taken up again.
+    NEF_SERVER_DECISION_URL, NEF_SERVER_DECISION_KEY and ML_HANDOVER_ENABLED among it. The city of a
+    database that has one already is taken up again.
     """
     given = {"host": host, "port": port, "ues": ues, "sites": sites, "seed": seed, "speed": speed}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

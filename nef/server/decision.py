@@ -12,7 +12,7 @@ from nef.server.state import Nef
 
 MAX_REPLY = 64 * 1024
 Reason = Literal[
-    "disabled", "too_few_cells", "not_configured", "unavailable", "slow", "invalid",
+    "disabled", "too_few_cells", "not_configured", "unavailable", "slow", "not_allowed", "invalid",
     "low_confidence", "qos_compliance",
 ]  # fmt: skip
 
@@ -72,14 +72,17 @@ def question(nef: Nef, supi: str) -> dict[str, Any]:
 
 async def ask(nef: Nef, supi: str, client: httpx.AsyncClient) -> Verdict:
     """The service's verdict on one of the candidates; raises `Refused` with the reason."""
-    asked = question(nef, supi)
+    asked, key = question(nef, supi), nef.settings.decision_key
+    headers = {} if key is None else {"x-api-key": key.get_secret_value()}
     body = bytearray()
     try:
         async with asyncio.timeout(nef.settings.decision_timeout_s):
             url = str(nef.settings.decision_url)
-            async with client.stream("POST", url, json=asked) as reply:
+            async with client.stream("POST", url, json=asked, headers=headers) as reply:
                 if reply.status_code >= 500 or reply.status_code == 429:
                     raise Refused("unavailable")
+                if reply.status_code in (401, 403):
+                    raise Refused("not_allowed")
                 if reply.status_code >= 300:
                     raise Refused("invalid")
                 async for part in reply.aiter_bytes():

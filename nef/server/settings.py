@@ -1,6 +1,7 @@
 """What the server depends on; read from the environment once, as NEF_SERVER_…."""
 
 import os
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
@@ -12,6 +13,7 @@ from schemas.nef.wire import faults_of
 Switch = Literal["on", "off", "automatic"]
 CELLS_FOR_AUTOMATIC = 3
 USERNAME = r"^[A-Za-z0-9_.@-]{1,64}$"
+KEY = re.compile(r"[!-~]{1,256}")  # what an HTTP header carries as it is
 
 
 class ServerSettings(BaseSettings):
@@ -20,7 +22,8 @@ class ServerSettings(BaseSettings):
     password: None is allowed in the development profile only, which then draws one and prints it once.
     speed: seconds of the simulation a second; 0: it stands still. network_handovers: event A3 moves
     UEs by itself; else only the handover endpoint does. callback_hosts: notifications go to these
-    only; empty: to any. *_s: seconds of real time.
+    only; empty: to any. decision_key: of the decision service, sent to it alone, as X-API-Key; None: it
+    asks for none. *_s: seconds of real time.
     """
 
     model_config = SettingsConfigDict(
@@ -47,16 +50,21 @@ class ServerSettings(BaseSettings):
     callback_concurrency: int = Field(default=32, ge=1, le=256)
     callback_queue: int = Field(default=64, ge=1, le=10_000)
     decision_url: AnyHttpUrl | None = None
+    decision_key: SecretStr | None = None
     decision_timeout_s: float = Field(default=1.0, gt=0, le=30)
     min_confidence: float = Field(default=0.5, ge=0, le=1)
     ml_handover: Annotated[Switch, Field(validation_alias="ML_HANDOVER_ENABLED")] = "automatic"
 
     @model_validator(mode="after")
-    def _secret_is_given(self) -> Self:
+    def _secrets_are_good(self) -> Self:
         if self.profile == "production" and self.password is None:
             raise ValueError("NEF_SERVER_PASSWORD must be set in the production profile")
         if self.password is not None and len(self.password.get_secret_value()) < 8:
             raise ValueError("NEF_SERVER_PASSWORD: at least 8 characters")
+        if self.decision_key is not None and not KEY.fullmatch(
+            self.decision_key.get_secret_value()
+        ):
+            raise ValueError("NEF_SERVER_DECISION_KEY: 1 to 256 visible ASCII characters")
         return self
 
 

@@ -77,7 +77,8 @@ def test_a_few_seconds_of_decisions(tmp_path: Path) -> None:
     seconds = [line for line in said.splitlines() if "views present" in line]
     assert len(seconds) >= 3, said
     asked, present = re.search(r"s  (\d+) decisions .*views present (\d+)%", seconds[-1]).groups()  # type: ignore[union-attr]
-    assert int(asked) >= 5 and int(present) >= 80
+    # of nine views, cell_history is never there and cell_radio only after the clock's first full minute
+    assert int(asked) >= 5 and int(present) >= 75
     assert "no answer" not in said and "stale_features" not in said and "unknown_ue" not in said
     assert re.search(r"^stream +rows in \d", said, re.MULTILINE)
     assert gone(children) and not list(folder.iterdir())

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from demo.course import Asked, Course, Passed
 from demo.show import Screen, ages, decisions, line, summary
-from serving.replies import DecisionReply
+from serving.messages.decisions import DecisionReply
 
 PSEUDONYM = "ue-0123456789abcdef0123"
 

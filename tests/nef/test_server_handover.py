@@ -1,12 +1,14 @@
 """Handover decisions: a real service that answers well, badly, late or not at all, and event A3."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,10 +28,12 @@ class Decider:
     status: int = 200
     slow_s: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
     url: str = ""
 
     async def decide(self, request: Request) -> Response:
         self.asked.append(await request.json())
+        self.keys.append(request.headers.get("x-api-key"))
         await asyncio.sleep(self.slow_s)
         if isinstance(self.answer, bytes):
             return Response(self.answer, self.status, media_type="text/html")
@@ -99,7 +103,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
                                    "qos_compliance": {"service_priority_ok": False}}}),
     ("slow", {"answer": {"cell_id": "", "confidence": 0.9}, "slow_s": 60.0}),
     ("unavailable", {"answer": {}, "status": 503}),
+    ("not_allowed", {"answer": {}, "status": 401}),
+    ("not_allowed", {"answer": {}, "status": 403}),
     ("invalid", {"answer": {}, "status": 422}),
+    ("invalid", {"answer": {}, "status": 307}),
     ("invalid", {"answer": b"<html>"}),
     ("invalid", {"answer": b" " * 100_000}),
     ("invalid", {"answer": {"cell_id": "", "confidence": 1.5}}),
@@ -126,6 +133,25 @@ def test_any_other_answer_falls_back_to_a3_and_is_counted(
     found = decide(server, supi)
     assert (found["by"], found["reason"]) == ("a3", reason)
     assert counted(server, "nef_handover_fallback_total", reason=reason) == before + 1
+
+
+@pytest.mark.parametrize("key", [None, "qosk_of-the-service"])
+def test_the_key_is_sent_where_one_is_set(
+    both: tuple[Server, Decider],
+    key: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, decider = both
+    caplog.set_level(logging.DEBUG)
+    secret = None if key is None else SecretStr(key)
+    keyed = server.nef.settings.model_copy(update={"decision_key": secret})
+    monkeypatch.setattr(server.nef, "settings", keyed)
+    supi, _, other = served_ue(server)
+    vars(decider).update(status=200, slow_s=0.0, answer={"cell_id": other, "confidence": 0.9})
+    found = decide(server, supi)
+    assert found["by"] == "decision_service" and decider.keys[-1] == key
+    assert key is None or key not in f"{found} {caplog.text} {server.client.get('/metrics').text}"
 
 
 def test_the_fallback_moves_whom_a3_moves() -> None:

@@ -21,7 +21,7 @@ from lifecycle.pseudonym import pseudonym
 from models.bundle import Bundle, BundleError
 from nef.server.decision import Verdict
 from serving.live import swap
-from serving.replies import BatchReply, DecisionReply, PendingReply, PlainReply
+from serving.messages.decisions import BatchReply, DecisionReply, PendingReply, PlainReply
 from serving.state import Service
 from tests.conftest import World
 from tests.serving.core_kit import KEY, app_on, bundle_folder, busiest, filled, running

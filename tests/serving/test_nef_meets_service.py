@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lifecycle.bundles import write
 from models.bundle import Bundle
 from nef.server.decision import question
+from serving.keys import key_hash, new_key
 from serving.service import service_app
 from serving.settings import read_settings
 from tests.conftest import World
@@ -95,14 +96,21 @@ def all_asked(nef: Server) -> list[dict[str, Any]]:
     return [ask(nef, supi) for supi, state in states.items() if state["cell_id_hex"]]
 
 
-@pytest.fixture
-def nef(port: int) -> Iterator[Server]:
+@contextmanager
+def network(port: int, **changes: Any) -> Iterator[Server]:
     """A network of which nothing moves by itself, that asks the service at the port."""
     with nef_server(
         decision_url=f"http://127.0.0.1:{port}/api/predict-with-qos", network_handovers=False,
-        speed=0, decision_timeout_s=20.0, ues=16,
+        speed=0, decision_timeout_s=20.0, ues=16, **changes,
     ) as server:  # fmt: skip
         server.pass_seconds(5)
+        yield server
+
+
+@pytest.fixture
+def nef(port: int) -> Iterator[Server]:
+    """Such a network, without a key."""
+    with network(port) as server:
         yield server
 
 
@@ -160,3 +168,35 @@ def test_without_the_service_a3_decides_until_it_is_back(
     assert "decision_service" in {one["by"] for one in back}
     assert "unavailable" not in {one["reason"] for one in back}
     assert fallbacks(nef, "unavailable") == len(away)
+
+
+def test_a_service_with_keys_decides_for_the_network_that_has_one(
+    places: dict[str, Any], port: int
+) -> None:
+    key = new_key()
+    keys = {"nef": {"roles": ["predict"], "sha256": key_hash(key)}}
+    with service_on(port, places | {"auth": "on", "api_keys": keys}) as url:
+        with network(port, decision_key=key) as nef:
+            found = all_asked(nef)
+            assert fallbacks(nef, "not_allowed") == 0
+        anonymous = httpx.post(f"{url}/api/predict-with-qos", json={"ue_id": "a"}, timeout=20)
+    assert anonymous.status_code == 401
+    assert "decision_service" in {one["by"] for one in found}
+    assert {one["reason"] for one in found} <= {None, "qos_compliance"}
+
+
+@pytest.mark.parametrize("roles", [None, ["feedback"]], ids=["unknown key", "key of another role"])
+def test_with_a_wrong_key_a3_decides_and_it_is_counted(
+    places: dict[str, Any], port: int, roles: list[str] | None
+) -> None:
+    right, wrong = new_key(), new_key()
+    keys = {"nef": {"roles": ["predict"], "sha256": key_hash(right)}}
+    if roles is not None:
+        keys["other"] = {"roles": roles, "sha256": key_hash(wrong)}
+    with service_on(port, places | {"auth": "on", "api_keys": keys}):
+        with network(port, decision_key=wrong) as nef:
+            found = all_asked(nef)
+            assert len(found) >= 8 and fallbacks(nef, "not_allowed") == len(found)
+    assert {(one["by"], one["reason"], one["confidence"]) for one in found} == {
+        ("a3", "not_allowed", None)
+    }

@@ -17,7 +17,8 @@ from fastapi import FastAPI
 from benchmarks.replay_world import NAMES, small_bundle
 from serving.decision_log import DecisionLog
 from serving.explain_api import explain_routes
-from serving.feedback_api import QosOutcome, feedback_routes
+from serving.feedback_api import feedback_routes
+from serving.messages.outcomes import QosOutcome
 from serving.problems import install
 from serving.record import SCORES, DecisionRecord
 from serving.score import Scorer
