@@ -10,9 +10,7 @@ from rich.console import Console
 from schemas.errors import QosError
 from serving.settings import read_settings
 
-_SWITCH_S = (
-    0.0005  # of the interpreter's lock: a model that is loaded in a thread holds up no answer
-)
+_SWITCH_S = 0.0005  # of the interpreter's lock: no thread that computes holds up an answer
 
 
 def main(

@@ -44,6 +44,8 @@ def create_app(
             await start(service)
         gc.collect()
         gc.freeze()  # what was loaded stays: later collections need not look at it
+        before = gc.get_threshold()
+        gc.set_threshold(700, 10, 1000)  # what a request leaves goes without a look at all that is kept
         try:
             yield
         finally:
@@ -54,6 +56,7 @@ def create_app(
                 await stop(service)
             await service.live.close()
             gc.unfreeze()
+            gc.set_threshold(*before)
 
     app = FastAPI(
         title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None,

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -24,8 +24,11 @@ Given = TypeVar("Given")
 Kept = TypeVar("Kept")
 
 log = logging.getLogger(__name__)
-_SLICE = 16  # rows that are converted at once: longer work would hold up the request path
-_PAUSE_S = 0.0005
+_TURN_S = 0.05  # between two looks at what was appended: little work each time holds up no request
+_FEW = 8  # rows after which the request path may run
+_SLICE = 64  # rows of one conversion to columns
+_PAUSE_S = 0.001
+_LONG_PAUSE_S = 0.03
 _TORN_S = 60
 _NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})_[0-9a-f]{8}\.parquet")
 
@@ -54,10 +57,12 @@ class ParquetLog(Generic[Given, Kept]):
         self.folder = folder
         self._kept, self._to_table, self._dropped = kept, to_table, dropped
         self._flush_s, self._rows, self._most = flush_s, rows_a_file, most_waiting
-        self._waiting: dict[str, Given] = {}
-        self._writing: dict[str, Given] = {}
+        self._waiting: dict[str, Given] = {}  # as appended
+        self._turning: dict[str, Given] = {}  # of them those under way to
+        self._ready: dict[str, Kept] = {}  # rows, of them those that are
+        self._writing: dict[str, Kept] = {}  # under way to a file
         self._lock, self._one_writer = threading.Lock(), threading.Lock()
-        self._wake, self._ended = threading.Event(), False
+        self._end, self._ended = threading.Event(), False
         folder.mkdir(parents=True, exist_ok=True)
         for torn in folder.glob("*/.*.part"):
             with contextlib.suppress(FileNotFoundError):
@@ -73,21 +78,22 @@ class ParquetLog(Generic[Given, Kept]):
         """
         strange = decided_us_of(row_id) is None
         with self._lock:
-            full = strange or self._ended or len(self._waiting) >= self._most
-            known = row_id in self._waiting or row_id in self._writing
+            count = len(self._waiting) + len(self._ready)
+            full = strange or self._ended or count >= self._most
+            known = any(row_id in some for some in self._in_memory())
             if not full and not known:
                 self._waiting[row_id] = given
-            count = len(self._waiting)
         if full:
             self._dropped(1)
-        if count >= self._rows:
-            self._wake.set()
         return not full and not known
 
-    def look(self, row_id: str) -> Given | None:
-        """What was appended under the id and is not in a file yet."""
+    def look(self, row_id: str) -> Given | Kept | None:
+        """What was appended under the id, or its row, while that is not in a file yet."""
         with self._lock:
-            return self._waiting.get(row_id) or self._writing.get(row_id)
+            return next((some[row_id] for some in self._in_memory() if row_id in some), None)
+
+    def _in_memory(self) -> tuple[Mapping[str, Given | Kept], ...]:
+        return self._waiting, self._turning, self._ready, self._writing
 
     def read(self, row_ids: Sequence[str]) -> pa.Table | None:
         """As `read_ids` of the log's folder."""
@@ -95,39 +101,62 @@ class ParquetLog(Generic[Given, Kept]):
 
     def flush(self) -> None:
         """Blocks until all that was appended before is in files, or counted as lost."""
-        self._write_waiting(paced=False)
+        with self._one_writer:
+            self._turn(paced=False)
+            self._write(paced=False)
 
     def close(self) -> None:
         """Flushes and ends; what is appended later is lost, and counted."""
         with self._lock:
             self._ended = True
-        self._wake.set()
+        self._end.set()
         self._thread.join()
-        self._write_waiting(paced=False)
+        self.flush()
 
     def _run(self) -> None:
-        while not self._ended:
-            self._wake.wait(self._flush_s)
-            self._wake.clear()
-            self._write_waiting(paced=True)
+        due = time.monotonic() + self._flush_s
+        while not self._end.wait(min(_TURN_S, self._flush_s)):
+            with self._one_writer:
+                self._turn(paced=True)
+                if len(self._ready) >= self._rows or time.monotonic() >= due:
+                    self._write(paced=True)
+                    due = time.monotonic() + self._flush_s
 
-    def _write_waiting(self, paced: bool) -> None:
-        with self._one_writer:
-            with self._lock:
-                batch, self._waiting = self._waiting, {}
-                self._writing = batch
+    def _pause(self, paced: bool, seconds: float) -> None:
+        """Lets the request path run."""
+        if paced and not self._ended:
+            time.sleep(seconds)
+
+    def _turn(self, paced: bool) -> None:
+        """What was appended becomes rows; one that cannot is lost."""
+        with self._lock:
+            self._turning, self._waiting = self._waiting, {}
+        for place, (row_id, given) in enumerate(self._turning.items()):
+            if place % _FEW == _FEW - 1:
+                self._pause(paced, _PAUSE_S)
             try:
-                for day, ids in _by_day(sorted(batch)).items():
-                    for begin in range(0, len(ids), self._rows):
-                        some = ids[begin : begin + self._rows]
-                        self._write(day, some, batch, paced)
-            finally:
+                kept = self._kept(given)
+            except Exception:  # the log must outlive a fault of one row
+                self._lose_one()
+            else:
                 with self._lock:
-                    self._writing = {}
+                    self._ready[row_id] = kept
+        with self._lock:
+            self._turning = {}
 
-    def _write(self, day: str, ids: list[str], batch: dict[str, Given], paced: bool) -> None:
+    def _write(self, paced: bool) -> None:
+        with self._lock:
+            self._writing, self._ready = self._ready, {}
+        for day, ids in _by_day(sorted(self._writing)).items():
+            for begin in range(0, len(ids), self._rows):
+                some = ids[begin : begin + self._rows]
+                self._write_file(day, some, paced)
+        with self._lock:
+            self._writing = {}
+
+    def _write_file(self, day: str, ids: list[str], paced: bool) -> None:
         """One file of these rows; a full disk loses them."""
-        parts = list(self._tables([batch[one] for one in ids], paced))
+        parts = list(self._tables([self._writing[one] for one in ids], paced))
         if not parts:
             return
         table = pa.concat_tables(parts)
@@ -136,26 +165,28 @@ class ParquetLog(Generic[Given, Kept]):
         except OSError:
             self._dropped(len(table))
 
-    def _tables(self, given: list[Given], paced: bool) -> Iterator[pa.Table]:
+    def _tables(self, rows: list[Kept], paced: bool) -> Iterator[pa.Table]:
         now = time.time_ns() // 1000
-        for begin in range(0, len(given), _SLICE):
+        for begin in range(0, len(rows), _SLICE):
+            some = rows[begin : begin + _SLICE]
+            self._pause(paced, _LONG_PAUSE_S)
             try:
-                kept = [self._kept(one) for one in given[begin : begin + _SLICE]]
-                yield self._to_table(kept, now)
-            except Exception:  # the log must outlive a fault of one row
-                yield from self._one_by_one(given[begin : begin + _SLICE], now)
-            if paced and not self._ended:
-                time.sleep(_PAUSE_S)  # lets the request path run
-
-    def _one_by_one(self, given: list[Given], now: int) -> Iterator[pa.Table]:
-        for one in given:
-            try:
-                table = self._to_table([self._kept(one)], now)
+                yield self._to_table(some, now)
             except Exception:
-                log.exception("a row could not be written and is lost")
-                self._dropped(1)
+                yield from self._one_by_one(some, now)
+
+    def _one_by_one(self, rows: list[Kept], now: int) -> Iterator[pa.Table]:
+        for one in rows:
+            try:
+                table = self._to_table([one], now)
+            except Exception:
+                self._lose_one()
             else:
                 yield table
+
+    def _lose_one(self) -> None:
+        log.exception("a row could not be written and is lost")
+        self._dropped(1)
 
 
 def read_ids(folder: Path, row_ids: Sequence[str]) -> pa.Table | None:

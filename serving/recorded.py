@@ -9,6 +9,7 @@ from serving.record import SCORES, DecisionRecord
 if TYPE_CHECKING:
     from serving.predict import Assessed, Decided
 
+_ALL = slice(None)
 _BESIDE = {"ue_id", "features"}  # of the request: kept in columns of their own
 
 
@@ -60,27 +61,23 @@ def _rows(decided: "Decided") -> dict[str, Any]:
         "view_status": vectors.view_status[rows],
         "vectors": vectors.matrix[rows],
         "statuses": vectors.status[rows],
-        "scores": scores_of(assessed)[rows],
+        "scores": scores_of(assessed, rows),
     }
 
 
-def scores_of(assessed: "Assessed") -> Any:
+def scores_of(assessed: "Assessed", rows: slice = _ALL) -> Any:
     """float64, rows x `SCORES`; NaN = no model tells, or not asked."""
     scores, limits = assessed.scores, assessed.limits
-    nothing = np.full(len(scores.met), np.nan)
-    bands = [
-        np.column_stack([nothing] * 3) if band is None else band
-        for band in (scores.rate, scores.delay)
-    ]
-    columns = [
-        scores.met,
-        nothing if scores.disturbed is None else scores.disturbed,
-        assessed.confidence,
-        limits["downlink_mbps"],
-        limits["delay_ms"],
-        limits["loss_ratio"],
-        *bands[0].T,
-        *bands[1].T,
-    ]
-    assert len(columns) == len(SCORES)
-    return np.column_stack(columns)
+    met = scores.met[rows]
+    found = np.full((len(met), len(SCORES)), np.nan)
+    found[:, 0] = met
+    if scores.disturbed is not None:
+        found[:, 1] = scores.disturbed[rows]
+    found[:, 2] = assessed.confidence[rows]
+    for place, name in enumerate(("downlink_mbps", "delay_ms", "loss_ratio"), 3):
+        found[:, place] = limits[name][rows]
+    if scores.rate is not None:
+        found[:, 6:9] = scores.rate[rows]
+    if scores.delay is not None:
+        found[:, 9:12] = scores.delay[rows]
+    return found

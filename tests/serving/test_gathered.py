@@ -76,10 +76,10 @@ async def alone(service: Service, requests: Sequence[PredictRequest]) -> list[De
 def test_a_decision_is_the_same_to_the_last_bit_whoever_came_along(
     service: Service, requests: list[PredictRequest]
 ) -> None:
-    patient = GateParams(min_interval_s=1000.0)  # longer than this test on any machine
-    service.gate = AdaptiveGate(patient)  # it remembers who was moved
+    forgetful = GateParams(min_interval_s=0.0, per_minute=10_000, return_s=0.0)
+    service.gate = AdaptiveGate(forgetful)  # who was moved before plays no part
     together = asyncio.run(at_once(service, requests))
-    service.gate = AdaptiveGate(patient)
+    service.gate = AdaptiveGate(forgetful)
     one_by_one = asyncio.run(alone(service, requests))
     assert [shown(one) for one in together] == [shown(one) for one in one_by_one]
     assert len({one.decision_id for one in together}) == len(requests)
