@@ -75,10 +75,15 @@ class TrainRequest(BaseModel):
     tasks: list[Task] = Field(default=[], max_length=64)
     seed: int = Field(default=7, ge=0, le=2**31 - 1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_capture_is_of_a_nef(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("capture") is not None and not given.get("source"):
+            return given | {"source": "nef"}
+        return given
+
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if self.capture is not None and self.source is None:
-            self.source = "nef"
         if (self.source is None) == (self.samples is None):
             raise ValueError("give either a source or a capture or samples")
         if self.capture is not None and self.source != "nef":

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.feature_server import main
 from benchmarks.http_load import send
-from tests.stores.server_example import serving
+from tests.served import served
 
 
 def test_both_servers_are_measured_and_agree(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def spec(url: str, **changed: Any) -> dict[str, Any]:
 
 def test_the_load_generator_sends_all_and_counts_errors() -> None:
     app = Flaky()
-    with serving(app) as url:
+    with served(app) as url:
         found = asyncio.run(send(spec(url)))
     assert (found["requests"], found["errors"]) == (50, 10)
     assert (app.asked.count(b"one"), app.asked.count(b"three")) == (25, 25)
@@ -52,7 +52,7 @@ def test_the_load_generator_sends_all_and_counts_errors() -> None:
 
 
 def test_the_load_generator_ends_in_time() -> None:
-    with serving(Flaky()) as url:
+    with served(Flaky()) as url:
         found = asyncio.run(send(spec(url, requests=10**9, seconds=0.3)))
     assert 0 < found["requests"] < 10**9
     assert found["seconds"] < 5

@@ -176,10 +176,11 @@ def test_the_page_tells_every_metric_as_it_is() -> None:
 
 def test_the_example_rules_ask_for_what_there_is() -> None:
     """Names and the values of labels with known ones; in what Prometheus would load."""
-    config = yaml.safe_load((DOCS / "examples" / "prometheus.yml").read_text(encoding="utf-8"))
+    folder = DOCS / "examples" / "monitoring"
+    config = yaml.safe_load((folder / "prometheus.yml").read_text(encoding="utf-8"))
     (job,) = config["scrape_configs"]
     (rules_file,) = config["rule_files"]
-    rules = yaml.safe_load((DOCS / "examples" / rules_file).read_text(encoding="utf-8"))
+    rules = yaml.safe_load((folder / rules_file).read_text(encoding="utf-8"))
     every = [rule for group in rules["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule in every if "record" in rule}
     known = described()
