@@ -45,7 +45,8 @@ def create_app(
         gc.collect()
         gc.freeze()  # what was loaded stays: later collections need not look at it
         before = gc.get_threshold()
-        gc.set_threshold(700, 10, 1000)  # what a request leaves goes without a look at all that is kept
+        # what a request leaves is found without a look at all that is kept
+        gc.set_threshold(700, 10, 1000)
         try:
             yield
         finally:
