@@ -52,6 +52,7 @@ def streamed(
         for table, frame in tables.items()
         for number, arrival in enumerate(frame[ARRIVAL].to_list())
     ]
+    last = max(arrival for *_, arrival in rows)
     rows += [(row[0] + random.uniform(0, 9e6), *row[1:]) for row in rows if random.random() < again]
     rows.sort(key=lambda row: (row[0], random.random()))
     states, admission = Incremental([view], lateness), Admission(lateness)
@@ -69,7 +70,7 @@ def streamed(
             states.insert(table, admitted)
         to_come = min((arrival for *_, arrival in rows), default=None)
         if to_come is None:
-            to_come = max(arrival for *_, arrival in part) + 2 * (view.tick or timedelta(1))
+            to_come = last + 2 * (view.tick or timedelta(1))
         found += states.advance(int(to_come.timestamp() * 1e6) - 1).values()
         if random.random() < 0.3:
             states.forget()
