@@ -5,38 +5,40 @@ finished run (`make run`). Writes `decision.json`; `--short` takes seconds and w
 """
 
 import json
-import os
-import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
-import polars as pl
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.decision_service import decision_service
+from benchmarks.decision_world import (
+    BUNDLE,
+    CANDIDATES,
+    FEATURES,
+    Bundles,
+    Features,
+    decision_world,
+)
 from benchmarks.feature_server import free_port, load, running
-from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
-from feature_repo.store import REPO, open_store
-from pipelines.publish import fill
+from feature_repo.store import REPO
 
-CANDIDATES, BATCH, KEPT = 4, 500, 256
+BATCH = 500
 PATH, BATCH_PATH = "/api/predict-with-qos", "/api/predict/batch"
 JSON = {"content-type": "application/json"}
 
 
 def main(
-    features: Annotated[Path, typer.Option(help="folder of the features")] = Path("data/features"),
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("data/bundle"),
+    features: Features = FEATURES,
+    bundle: Bundles = BUNDLE,
     rate: Annotated[float, typer.Option(help="requests a second that are offered")] = 500.0,
     seconds: Annotated[float, typer.Option(help="of the offered rate")] = 60.0,
     requests: Annotated[int, typer.Option(help="flat out")] = 500_000,
@@ -47,14 +49,9 @@ def main(
     """Measures latency at the offered rate, decisions a second, a batch, memory, and Feast's read."""
     if short:
         seconds, requests, feast_requests = 5.0, 3000, 60
-    with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as address:
-        folder = Path(scratch)
-        os.environ["QOS_REDIS"] = address
-        os.environ.setdefault("QOS_PSEUDONYM_KEY", "a key of this benchmark")
-        repo = filled(folder, features)
-        asked = questions(features, bundle)
-        found = ours(folder, repo, bundle, asked, rate, seconds, requests)
-        feast = feasts(folder, address, asked, feast_requests)
+    with decision_world(features, bundle) as world:
+        found = ours(world.folder, world.repo, bundle, world.asked, rate, seconds, requests)
+        feast = feasts(world.folder, world.address, world.asked, feast_requests)
     result = found | {
         "feast_rps": round(feast["requests"] / feast["seconds"], 1),
         "feast_p50_ms": round(feast["p50_ms"], 2),
@@ -63,53 +60,6 @@ def main(
     result["times_feast_rps"] = round(result["rps_flat_out"] / result["feast_rps"], 1)
     show(result)
     print("short run: nothing written" if short else write_result("decision", result, out))
-
-
-def filled(folder: Path, features: Path) -> Path:
-    """The folder of a store that holds the features."""
-    repo = folder / "feature_repo"
-    repo.mkdir()
-    (folder / "data").mkdir()
-    (folder / "data" / "features").symlink_to(features.absolute())
-    fill(open_store("redis", repo), features)
-    return repo
-
-
-def questions(features: Path, bundle: Path) -> list[dict[str, Any]]:
-    """What a network would ask of the UEs whose flows were measured last; seeded."""
-    drawn = random.Random(8)
-    parts = [pl.read_parquet(path) for path in sorted((features / "ue_flow").rglob("*.parquet"))]
-    newest = pl.concat(parts, how="diagonal").sort("event_timestamp").tail(2000)
-    flows = newest.select("ue_id", "five_qi").unique(maintain_order=True)
-    tasks = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["tasks"]
-    cells = sorted(
-        {cell for task in tasks.values() for kind in task["cells"].values() for cell in kind}
-    )
-    known = flows.rows()
-    return [question(drawn, drawn.choice(known), cells) for _ in range(KEPT)]
-
-
-def question(drawn: random.Random, flow: tuple[Any, ...], cells: list[str]) -> dict[str, Any]:
-    """One request of a flow (UE, 5QI) with its candidates, the first of them serving."""
-    chosen = drawn.sample(cells, CANDIDATES)
-    return {
-        "ue_id": flow[0],
-        "five_qi": flow[1],
-        "connected_to": chosen[0],
-        "speed_mps": 3.0,
-        "observed_qos": {
-            "downlink_mbps": drawn.uniform(1, 60), "downlink_delay_ms": drawn.uniform(10, 60),
-            "jitter_ms": 3.0, "packet_loss_ratio": 0.0,
-        },
-        "candidates": [
-            {
-                "cell_id": cell, "rsrp_dbm": drawn.uniform(-115, -80), "rsrq_db": -11.0,
-                "sinr_db": drawn.uniform(-3, 20), "prb_used_ratio": drawn.uniform(0, 1),
-                "active_ue_count": drawn.randint(0, 30),
-            }
-            for cell in chosen
-        ],
-    }  # fmt: skip
 
 
 def ours(

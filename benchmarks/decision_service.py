@@ -1,4 +1,4 @@
-"""The decision service in a process of its own, as benchmarks ask it: Redis profile, one key."""
+"""The decision service in a process of its own, as benchmarks ask it: with a key of every role."""
 
 import contextlib
 import json
@@ -22,10 +22,14 @@ class Running:
     headers: Mapping[str, str]
     process: psutil.Process
 
+    def ended(self) -> bool:
+        """Whether the server runs no more."""
+        return not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE
+
 
 @contextlib.contextmanager
 def decision_service(
-    repo: Path, model: str, environment: Mapping[str, str] = {}
+    repo: Path, model: str, environment: Mapping[str, str] = {}, profile: str = "redis"
 ) -> Iterator[Running]:
     """From when its port answers to the end of the block. Exits when it does not start.
 
@@ -34,7 +38,7 @@ def decision_service(
     """
     port, key = free_port(), new_key()
     command = [
-        *(sys.executable, "-m", "serving", "--model", model, "--profile", "redis"),
+        *(sys.executable, "-m", "serving", "--model", model, "--profile", profile),
         *("--repo", str(repo), "--data", str(repo / "served"), "--port", str(port)),
     ]
     secured = {

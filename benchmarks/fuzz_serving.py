@@ -10,11 +10,8 @@ start long work, few are good and none is noise.
 
 import contextlib
 import json
-import os
 import secrets
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,14 +24,12 @@ from typing import Any
 import httpx
 import typer
 
-from benchmarks.feature_server import free_port
+from benchmarks.decision_service import Running, decision_service
+from benchmarks.decision_world import BUNDLE, FEATURES, filled
 from benchmarks.fuzz_serving_bodies import KINDS, PASSWORD, USER
 from benchmarks.fuzzing import BAD, GOOD, NOISE, Draw, command, judge, made
-from feature_repo.store import open_store
-from pipelines.publish import fill
-from serving.keys import key_hash, new_key, password_hash
+from serving.keys import new_key, password_hash
 
-FEATURES, BUNDLE = Path("data/features"), Path("data/bundle")
 KEYS = (
     "bodies", "bad", "crashes", "server_errors", "accepted", "refused", "accepted_invalid",
     "refused_valid", "refused_without_reason", "jobs",
@@ -87,11 +82,11 @@ def fuzz(
             except httpx.TransportError as error:
                 counts["crashes"] += 1
                 print(f"{path} {sent.worth}: {type(error).__name__}: {sent.body[:200]!r}")
-                if server.poll() is not None:
+                if server.ended():
                     break
                 continue
             _count(counts, sent, reply)
-        counts["crashes"] += server.poll() is not None
+        counts["crashes"] += server.ended()
         seconds = round(time.monotonic() - began, 1)
     return {key: counts[key] for key in KEYS} | {"seconds": seconds}
 
@@ -122,55 +117,27 @@ def _says_why(reply: httpx.Response) -> bool:
 
 
 @contextlib.contextmanager
-def service(features: Path, bundle: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+def service(features: Path, bundle: Path) -> Iterator[tuple[httpx.Client, Running]]:
     """A client with every role of a service on those features and that model."""
-    for path in (features, bundle):
-        if not path.exists():
-            sys.exit(f"{path}: not there; `make run` makes it")
-    key, port = new_key(), free_port()
     users = {USER: {"roles": ["predict"], "password": password_hash(PASSWORD)}}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "feature_repo").mkdir()
-        (folder / "data").mkdir()
-        (folder / "data" / "features").symlink_to(features.absolute())
-        fill(open_store("embedded", folder / "feature_repo"), features)
-        place = os.environ | {
+        environment = {
             "ML_AUTH": "on", "ML_USERS": json.dumps(users), "JWT_SECRET_KEY": secrets.token_hex(32),
-            "ML_API_KEYS": json.dumps({"fuzz": {"roles": ["admin"], "sha256": key_hash(key)}}),
             "RATELIMIT_ENABLED": "false", "ASYNC_MODEL_QUEUE_SIZE": "0", "ML_MAX_PENDING": "1000000",
             "NEF_API_URL": "http://127.0.0.1:9", "ML_BREAKER_NEF_FAILURES": "1000",
             "ML_STORE_SECONDS": "5", "ML_LOG_LEVEL": "error", "ML_ANSWER_SECONDS": "60",
             "ML_REGISTRY_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "QOS_PSEUDONYM_KEY": "a key of this benchmark",
         }  # fmt: skip
-        argv = [
-            *(sys.executable, "-m", "serving", "--model", str(bundle), "--profile", "embedded"),
-            *("--repo", str(folder / "feature_repo"), "--data", str(folder / "serving")),
-            *("--port", str(port)),
-        ]
-        with tempfile.TemporaryFile() as said:
-            server = subprocess.Popen(argv, env=place, stdout=said, stderr=said)
-            try:
-                with httpx.Client(
-                    base_url=f"http://127.0.0.1:{port}", timeout=150, trust_env=False,
-                    headers={"x-api-key": key},
-                ) as client:  # fmt: skip
-                    _wait(client, server)
-                    yield client, server
-            finally:
-                server.terminate()
-                server.wait(60)
-
-
-def _wait(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and server.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            client.get("/health/live").raise_for_status()
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"the service did not come up; its exit status is {server.poll()}")
+        repo = filled(folder, features, "embedded")
+        with (
+            decision_service(repo, str(bundle), environment, "embedded") as server,
+            httpx.Client(
+                base_url=server.url, timeout=150, trust_env=False, headers=dict(server.headers)
+            ) as client,
+        ):
+            yield client, server
 
 
 def requests(draw: Draw) -> Iterator[Sent]:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +21,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.decision import filled, questions
 from benchmarks.decision_service import Running, decision_service
+from benchmarks.decision_world import BUNDLE, FEATURES, Bundles, Features, decision_world
 from benchmarks.paced_process import Answer, Offered, offered
 from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
@@ -36,21 +35,17 @@ Ends = Callable[[], float]
 
 
 def main(
-    features: Annotated[Path, typer.Option(help="folder of the features")] = Path("data/features"),
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("data/bundle"),
+    features: Features = FEATURES,
+    bundle: Bundles = BUNDLE,
     rate: Annotated[float, typer.Option(help="requests a second that are offered")] = 200.0,
     down: Annotated[float, typer.Option(help="seconds that Redis is away, each time")] = 10.0,
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
 ) -> None:
     """Measures errors, fallback latency and recovery, for a Redis that hangs and for one that dies."""
-    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as servers:
-        folder = Path(scratch)
-        address = servers.enter_context(redis_server(folder))
-        os.environ["QOS_REDIS"] = address
-        os.environ.setdefault("QOS_PSEUDONYM_KEY", "a key of this benchmark")
-        repo = filled(folder, features)
-        asked = questions(features, bundle)
-        port = int(address.rpartition(":")[2])
+    with contextlib.ExitStack() as servers:
+        world = servers.enter_context(decision_world(features, bundle))
+        folder, repo, asked = world.folder, world.repo, world.asked
+        port = int(world.address.rpartition(":")[2])
         faults: dict[str, Callable[[], Ends]] = {
             "hangs": lambda: hang(port),
             "dies": lambda: kill(port, folder, servers),

@@ -6,9 +6,7 @@ another process. Needs the features and the bundle of a finished run (`make run`
 exits with 1 where an answer is wrong or missing.
 """
 
-import os
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +20,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.decision import filled, questions
 from benchmarks.decision_service import Running, decision_service
+from benchmarks.decision_world import BUNDLE, FEATURES, Bundles, Features, decision_world
 from benchmarks.paced_process import Answer, Offered, offered
-from benchmarks.redis_process import redis_server
 from benchmarks.replay_world import decide, registered_bundle
 from benchmarks.results_file import RESULTS, write_result
 from lifecycle.bundles import load
@@ -42,22 +39,18 @@ Expected = dict[str, list[list[float | None]]]
 
 
 def main(
-    features: Annotated[Path, typer.Option(help="folder of the features")] = Path("data/features"),
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("data/bundle"),
+    features: Features = FEATURES,
+    bundle: Bundles = BUNDLE,
     rate: Annotated[float, typer.Option(help="requests a second that are offered")] = 200.0,
     swaps: Annotated[int, typer.Option(help="how many")] = 20,
     every: Annotated[float, typer.Option(help="seconds between two of them")] = 1.0,
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
 ) -> None:
     """Measures errors, wrong answers and latency, first without swaps and then with them."""
-    with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as address:
-        folder = Path(scratch)
-        os.environ["QOS_REDIS"] = address
-        os.environ.setdefault("QOS_PSEUDONYM_KEY", "a key of this benchmark")
-        repo, uri = filled(folder, features), f"sqlite:///{folder}/mlflow.db"
-        trained = load(bundle)
+    with decision_world(features, bundle) as world:
+        folder, repo, asked = world.folder, world.repo, world.asked
+        trained, uri = load(bundle), f"sqlite:///{folder}/mlflow.db"
         versions = [registered_bundle(folder, b, uri)[1] for b in (trained, shifted(trained))]
-        asked = questions(features, bundle)
         expected = {one: probabilities(one, uri, repo, asked) for one in versions}
         with decision_service(repo, versions[0], {"ML_REGISTRY_URI": uri}) as service:
             with offered(folder, service, asked, rate, 2.0):  # warms up

@@ -5,9 +5,7 @@ the features and the bundle of a finished run (`make run`). Writes `training_loa
 where the target is missed.
 """
 
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.decision import filled, questions
 from benchmarks.decision_service import Running, decision_service
+from benchmarks.decision_world import BUNDLE, FEATURES, Bundles, Features, decision_world
 from benchmarks.paced_process import Offered, offered
-from benchmarks.redis_process import redis_server
 from benchmarks.results_file import RESULTS, write_result
 
 MOST_RATIO = 1.5
@@ -30,20 +27,16 @@ _START_S = 120.0
 
 
 def main(
-    features: Annotated[Path, typer.Option(help="folder of the features")] = Path("data/features"),
-    bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = Path("data/bundle"),
+    features: Features = FEATURES,
+    bundle: Bundles = BUNDLE,
     rate: Annotated[float, typer.Option(help="requests a second that are offered")] = 300.0,
     seconds: Annotated[float, typer.Option(help="of each turn")] = 15.0,
     turns: Annotated[int, typer.Option(help="alone and with training, each so often")] = 2,
     out: Annotated[Path, typer.Option(help="folder of the result")] = RESULTS,
 ) -> None:
     """Measures the latency of decisions without and with training, and what the training got."""
-    with tempfile.TemporaryDirectory() as scratch, redis_server(Path(scratch)) as address:
-        folder = Path(scratch)
-        os.environ["QOS_REDIS"] = address
-        os.environ.setdefault("QOS_PSEUDONYM_KEY", "a key of this benchmark")
-        repo = filled(folder, features)
-        asked = questions(features, bundle)
+    with decision_world(features, bundle) as world:
+        folder, repo, asked = world.folder, world.repo, world.asked
         registry = {"ML_REGISTRY_URI": f"sqlite:///{folder}/mlflow.db", "RATELIMIT_ENABLED": "no"}
         alone, trained, share = [], [], []
         with decision_service(repo, str(bundle), registry) as service:

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -114,8 +115,9 @@ class _Waits(Collector):
         del self._waiting[: len(taken)]  # what comes meanwhile stays
         return taken
 
+    @abstractmethod
     def _take_in(self) -> None:
-        raise NotImplementedError
+        """Counts what waits."""
 
 
 class Tally(_Waits):

@@ -59,10 +59,7 @@ def models_router(
         """503 while the registry does not answer."""
         service = service_of(request)
         name = name_and_version(service.live.version, service.live.bundle)[0]
-        try:
-            found = await registered.versions(name, service.breakers)
-        except RegistryAway as error:
-            raise _away(error) from None
+        found = await registered.versions(name, service.breakers)
         live = service.live.bundle.digest
         return _json(
             ModelsReply(live=_live(service), versions=[_entry(one, live) for one in found])
@@ -75,10 +72,7 @@ def models_router(
     async def model(request: Request, version: str) -> Response:
         """version: a number, an alias (champion, challenger) or `live`; 404 for an unknown one."""
         service = service_of(request)
-        try:
-            return _json(await _model(service, registered, version))
-        except RegistryAway as error:
-            raise _away(error) from None
+        return _json(await _model(service, registered, version))
 
     @router.get(
         "/api/feature-importance", summary="What the live model looks at",
@@ -269,10 +263,6 @@ def _entry(version: Version, live_digest: str) -> ModelEntry:
         registered_at=version.registered_at,
         live=version.digest == live_digest,
     )
-
-
-def _away(error: RegistryAway) -> Problem:
-    return Problem(503, [("registry", str(error))], {"Retry-After": "5"})
 
 
 def _json(content: BaseModel, status: int = 200) -> Response:

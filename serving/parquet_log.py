@@ -155,15 +155,17 @@ class ParquetLog(Generic[Given, Kept]):
             self._writing = {}
 
     def _write_file(self, day: str, ids: list[str], paced: bool) -> None:
-        """One file of these rows; a full disk loses them."""
+        """One file of these rows; what cannot be written, as on a full disk, is lost."""
         parts = list(self._tables([self._writing[one] for one in ids], paced))
         if not parts:
             return
-        table = pa.concat_tables(parts)
         try:
+            table = pa.concat_tables(parts)
             write_whole(self.folder / f"day={day}", ids[0], ids[-1], table)
-        except OSError:
-            self._dropped(len(table))
+        except Exception:  # the log must outlive a fault of one file
+            rows = sum(map(len, parts))
+            log.exception("a file of %d rows could not be written; they are lost", rows)
+            self._dropped(rows)
 
     def _tables(self, rows: list[Kept], paced: bool) -> Iterator[pa.Table]:
         now = time.time_ns() // 1000

@@ -1,6 +1,7 @@
 """The model registry as the routes see it: asked in a thread, remembered for seconds, guarded."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from serving.problems import Problem
 from serving.state import Breakers
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 BREAKER = "registry"
 RETRY_S = "5"
 
@@ -52,6 +54,7 @@ def ask_registry(breakers: Breakers, ask: Callable[[], T]) -> T:
             breakers.succeeded(BREAKER)
             raise
         breakers.failed(BREAKER)
+        log.warning("the registry does not answer", exc_info=True)
         raise RegistryAway(f"the registry does not answer: {type(error).__name__}") from None
     breakers.succeeded(BREAKER)
     return found

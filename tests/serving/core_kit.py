@@ -104,6 +104,16 @@ def filled(world: World, profile: str, repo: Path) -> Path:
     return repo
 
 
+def wired_on(folder: Path, bundle: Bundle, world: World) -> dict[str, Any]:
+    """Settings of the whole service with that model on a filled store; all it keeps is in the folder."""
+    write(bundle, folder / "bundle")
+    repo = filled(world, "embedded", folder / "feature_repo")
+    return {
+        "model": str(folder / "bundle"), "repo": repo, "data": folder / "data", "store_s": 5.0,
+        "registry_uri": f"sqlite:///{folder / 'mlflow.db'}", "log_level": "error",
+    }  # fmt: skip
+
+
 def busiest(world: World) -> tuple[str, int, list[str]]:
     """The UE heard of last with its 5QI, and the cells that it hears, the serving one first."""
     flow = pl.read_parquet(world.admitted / "ue_flow.parquet").sort("arrival_timestamp")

@@ -12,12 +12,11 @@ import numpy as np
 import orjson
 import pytest
 
-from lifecycle.bundles import write
 from models.bundle import Bundle
 from serving.oip import MATRIX, MOST_ROWS
 from serving.service import service_app
 from tests.conftest import World
-from tests.serving.core_kit import NAMES, filled, rows_of, running
+from tests.serving.core_kit import NAMES, rows_of, running, wired_on
 from tests.serving.guard_kit import settings_with
 
 INFER, BATCH, TRAIN = "/v2/models/bundle/infer", "/api/predict/batch", "/api/train"
@@ -30,20 +29,15 @@ JSON = {"content-type": "application/json"}
 def places(
     tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, small_world: World
 ) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("big")
-    write(bundle, folder / "bundle")
-    repo = filled(small_world, "embedded", folder / "feature_repo")
-    return {
-        "auth": "off", "rates_on": False, "model": str(folder / "bundle"), "repo": repo, "store_s": 5.0,
-        "registry_uri": f"sqlite:///{folder / 'mlflow.db'}", "log_level": "error",
-    }  # fmt: skip
+    wired = wired_on(tmp_path_factory.mktemp("big"), bundle, small_world)
+    return wired | {"auth": "off", "rates_on": False}
 
 
 @pytest.fixture(scope="module")
 def usual(places: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A client of the service with the bounds that it has unless told otherwise."""
     data: Path = tmp_path_factory.mktemp("usual")
-    with running(service_app(settings_with(**places, data=data))) as http:
+    with running(service_app(settings_with(**places | {"data": data}))) as http:
         http.timeout = httpx.Timeout(60)
         yield http
 
@@ -53,7 +47,7 @@ def narrow(places: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     """One of a service whose bounds are small."""
     data: Path = tmp_path_factory.mktemp("narrow")
     bounds = {"max_body_bytes": BODY, "max_samples_bytes": SAMPLES}
-    with running(service_app(settings_with(**places, **bounds, data=data))) as http:
+    with running(service_app(settings_with(**places | bounds | {"data": data}))) as http:
         yield http
 
 

@@ -12,7 +12,6 @@ import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
-from lifecycle.bundles import write
 from models.bundle import Bundle
 from nef.server.decision import question
 from serving.keys import key_hash, new_key
@@ -20,7 +19,7 @@ from serving.service import service_app
 from serving.settings import read_settings
 from tests.conftest import World
 from tests.nef.server_kit import Server, nef_server
-from tests.serving.core_kit import filled
+from tests.serving.core_kit import wired_on
 
 PATH = "/api/v1/ml/handover"
 
@@ -30,13 +29,7 @@ def places(
     tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, small_world: World
 ) -> dict[str, Any]:
     """Settings of a service with a small model and a filled store."""
-    folder = tmp_path_factory.mktemp("meeting")
-    write(bundle, folder / "bundle")
-    repo = filled(small_world, "embedded", folder / "feature_repo")
-    return {
-        "model": str(folder / "bundle"), "repo": repo, "data": folder / "data", "store_s": 5.0,
-        "registry_uri": f"sqlite:///{folder / 'mlflow.db'}", "log_level": "error",
-    }  # fmt: skip
+    return wired_on(tmp_path_factory.mktemp("meeting"), bundle, small_world)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from serving.decision_log import DECISIONS, DecisionLog, all_decisions, read_decisions
 from serving.outcome import Outcome
-from serving.parquet_log import ParquetLog, files_of
+from serving.parquet_log import _SLICE, ParquetLog, files_of
 from serving.record import SCHEMA, day_of, decided_us_of, from_table, to_table
 from tests.serving.record_kit import DAY, NOON, SECOND, id_at, made, same
 
@@ -159,6 +159,24 @@ def test_a_disk_that_takes_no_file_loses_rows_and_counts_them(
     log.flush()
     assert lost == [("decision", 3)]
     assert len(list(all_decisions(log.folder))) == 1
+
+
+def test_a_file_that_cannot_be_made_loses_its_rows_and_the_log_lives_on(tmp_path: Path) -> None:
+    lost: list[int] = []
+
+    def of_one_kind(records: Any, now: int) -> Any:
+        table = to_table(records, now)
+        return table if len(records) > 1 else table.select(["decision_id"])
+
+    log = ParquetLog(tmp_path, lambda one: one, of_one_kind, lost.append, LONG_S)
+    for n in range(_SLICE + 1):  # the last of them in a part of its own, of other columns
+        log.append(id_at(NOON, n), made(chance=n))
+    log.flush()
+    assert lost == [_SLICE + 1]
+    for n in range(2):
+        log.append(id_at(NOON, n), made(chance=n))
+    log.close()
+    assert [pq.read_metadata(path).num_rows for path in files_of(tmp_path)] == [2]
 
 
 def test_what_comes_after_the_end_is_counted(log: DecisionLog, lost: list[tuple[str, int]]) -> None:

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from lifecycle.bundles import write
 from lifecycle.pseudonym import pseudonym
 from models.bundle import Bundle
 from serving.client import (
@@ -27,7 +26,7 @@ from serving.requests import PredictRequest
 from serving.service import service_app
 from serving.settings import read_settings
 from tests.conftest import World
-from tests.serving.core_kit import KEY, busiest, filled, running
+from tests.serving.core_kit import KEY, busiest, running, wired_on
 from tests.serving.guard_kit import KEYS, PASSWORD, secured
 
 
@@ -36,13 +35,7 @@ def places(
     tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, small_world: World
 ) -> dict[str, Any]:
     """Settings of a service with a small model and a filled store."""
-    folder = tmp_path_factory.mktemp("service")
-    write(bundle, folder / "bundle")
-    repo = filled(small_world, "embedded", folder / "feature_repo")
-    return {
-        "model": str(folder / "bundle"), "repo": repo, "data": folder / "data", "store_s": 5.0,
-        "registry_uri": f"sqlite:///{folder / 'mlflow.db'}", "log_level": "error",
-    }  # fmt: skip
+    return wired_on(tmp_path_factory.mktemp("service"), bundle, small_world)
 
 
 @pytest.fixture(scope="module")
