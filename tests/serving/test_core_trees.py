@@ -39,8 +39,18 @@ TEXTS = [
 ]
 PLAIN = [lgb.Booster(model_str=text) for text in TEXTS]
 ASK = together(TEXTS)
+LIMITS = [
+    float(limit)
+    for line in TEXTS[0].splitlines()
+    if line.startswith("threshold=")
+    for limit in line.partition("=")[2].split()
+]
 VALUES = (
-    st.floats(-8, 8) | st.just(float("nan")) | st.sampled_from([0.0, -0.0, 1e-36, 1e300, -1e300])
+    st.floats(-8, 8)
+    | st.just(float("nan"))
+    | st.sampled_from([0.0, -0.0, 1e-36, 1e300, -1e300, np.inf, -np.inf])
+    | st.sampled_from(LIMITS)
+    | st.sampled_from(LIMITS).map(lambda limit: float(np.nextafter(limit, np.inf)))
 )
 
 
@@ -58,6 +68,14 @@ def test_many_rows_and_rows_in_another_order_of_memory() -> None:
     rows = ROWS.normal(0, 3, (257, 4))
     np.testing.assert_array_equal(ASK(np.asfortranarray(rows)), ASK(rows))
     np.testing.assert_array_equal(ASK(rows)[:, 1], PLAIN[1].predict(rows, num_threads=1))
+
+
+@pytest.mark.parametrize("chosen", [[1], [2], [2, 3], [3, 2, 0]])
+def test_whether_the_trees_are_even_or_odd_in_number(chosen: list[int]) -> None:
+    rows = ROWS.normal(0, 3, (9, 4))
+    found = together([TEXTS[one] for one in chosen])(rows)
+    for column, one in zip(found.T, chosen, strict=True):
+        np.testing.assert_array_equal(column, PLAIN[one].predict(rows, num_threads=1))
 
 
 def test_a_constant_booster_is_its_leaf() -> None:
@@ -87,6 +105,9 @@ def test_what_cannot_be_read_is_refused() -> None:
             together([text])
     with pytest.raises(QosError, match="not whole"):
         together([TEXTS[0][: len(TEXTS[0]) // 2]])
+    wide = TEXTS[0].replace("max_feature_idx=3", "max_feature_idx=32768")
+    with pytest.raises(QosError, match=r"32769 features; at most \d+ of 32768"):
+        together([wide])
     with pytest.raises(QosError, match="shape"):
         ASK(np.zeros((2, 5)))
 
