@@ -30,9 +30,11 @@ class Domain:
         with np.errstate(invalid="ignore"):
             return (matrix < self.low) | (matrix > self.high)
 
-    def share(self, places: Bools) -> Floats:
-        """Of each row (0..1): how much of the classifier's gain rests on the marked features."""
-        return np.asarray(np.where(places, self.weight, 0.0).sum(axis=1))  # the same for any rows
+    def shares(self, *places: Bools) -> Floats:
+        """Of each marking (rows x features) and row, how much of the classifier's gain (0..1) rests on
+        the marked features."""
+        marked = np.where(np.stack(places), self.weight, 0.0)
+        return np.asarray(marked.sum(axis=2))  # the same for any rows
 
 
 def domain_of(bundle: Bundle, task: str = TASK) -> Domain:

@@ -273,11 +273,13 @@ class Metrics:
         self._averages[key] = before + 0.05 * (confidence - before)
         gauge.set(self._averages[key])
 
-    def read(self, view: str, status: str, count: int, age_s: float | None) -> None:
-        """So many rows of a view had this status; age of the freshest, None: there is none."""
-        self.feature_status.labels(view, status).inc(count)
-        if age_s is not None:
-            self.feature_age.labels(view).observe(age_s)
+    def read(self, view: str, status: str, rows: int) -> None:
+        """So many rows of a view had this status."""
+        self.feature_status.labels(view, status).inc(rows)
+
+    def aged(self, view: str, age_s: float) -> None:
+        """The age of the view's freshest row of a read; NaN: there is none."""
+        self.feature_age.labels(view).observe(age_s)
 
     def dropped(self, what: str) -> None:
         """Something was lost: a decision, an outcome, a score."""

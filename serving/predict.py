@@ -7,8 +7,8 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ from serving.decide import Choice, choose, fallback
 from serving.live import Live
 from serving.requests import MOST_CANDIDATES, Candidate, PredictRequest
 from serving.score import Scores, below
-from serving.state import Service
-from serving.vectors import OF_SERVING_CELL, SUBSTITUTED, UNKNOWN, Question, Vectors
+from serving.state import Metrics, Service
+from serving.vectors import OF_SERVING_CELL, STATUS, SUBSTITUTED, UNKNOWN, Question, Vectors
 from stores.answer import NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT
 from stores.errors import StoreError
 from stores.reader import OnlineStoreAway, OnlineStoreRefuses, UnreadableValue
@@ -32,7 +32,28 @@ log = logging.getLogger(__name__)
 _PSEUDONYM = re.compile(r"ue-[0-9a-f]{20}")
 _APART = 16  # so few are decided one by one where the fault of one spoils them all
 _LATE_S = 0.005  # the reader keeps its budget itself, and sees whether only the loop was late
+_IS_UNKNOWN = np.isin(np.arange(256), UNKNOWN)  # by code
+_READ = {code: STATUS[code] for code in (PRESENT, NOT_FOUND, OUTSIDE_MAX_AGE)}
 _IN_LOOP_ROWS = 48  # more rows are scored in a thread, so that single requests need not wait
+
+
+class Told(NamedTuple):
+    """What was assessed as plain lists, one entry a row: requests share the making of them."""
+
+    met: list[float]
+    confidence: list[float]
+    unknown: list[float]
+    substituted: list[float]
+    outside: list[float]
+    missing: list[float]
+    aged: list[float]
+    stranger: list[bool]
+    strange: list[bool]
+    limits: dict[str, list[float]]
+    rate: list[list[float]] | None
+    delay: list[list[float]] | None
+    view_status: list[list[int]]
+    age_s: list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,21 @@ class Assessed:
     stranger: Bools
     confidence: Floats
     limits: dict[str, Floats]
+
+    @cached_property
+    def told(self) -> Told:
+        """As lists; shares that rounding put above 1 are 1, and strange is what lies outside at all."""
+        shares = (self.unknown_share, self.substituted_share, self.outside_share)
+        rate, delay = self.scores.rate, self.scores.delay
+        return Told(
+            self.scores.met.tolist(), self.confidence.tolist(),
+            *(np.minimum(share, 1.0).tolist() for share in shares),
+            self.missing_share.tolist(), self.aged_share.tolist(), self.stranger.tolist(),
+            self.outside.any(axis=1).tolist(),
+            {name: values.tolist() for name, values in self.limits.items()},
+            None if rate is None else rate.tolist(), None if delay is None else delay.tolist(),
+            self.vectors.view_status.tolist(), self.vectors.age_s.tolist(),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -194,12 +230,18 @@ async def _assess(service: Service, live: Live, questions: list[Question]) -> As
         raise _Fallback("model_failed") from None
     metrics.staged("read", read - began)
     metrics.staged("score", clock() - read)
-    for view, codes, ages in zip(
-        live.layout.views, assessed.vectors.view_status[0], assessed.vectors.age_s[0], strict=True
-    ):
-        name = {PRESENT: "present", NOT_FOUND: "not_found"}.get(int(codes), "outside_max_age")
-        metrics.read(view, name, len(assessed.confidence), None if np.isnan(ages) else float(ages))
+    _count_read(metrics, live.layout.views, assessed.vectors)
     return assessed
+
+
+def _count_read(metrics: Metrics, views: Sequence[str], vectors: Vectors) -> None:
+    for view, age_s in zip(views, np.fmin.reduce(vectors.age_s, axis=0).tolist(), strict=True):
+        metrics.aged(view, age_s)
+    for code, name in _READ.items():
+        counts = (vectors.view_status == code).sum(axis=0).tolist()
+        for view, rows in zip(views, counts, strict=True):
+            if rows:
+                metrics.read(view, name, rows)
 
 
 def assess(live: Live, questions: Sequence[Question], answer: Any) -> Assessed:
@@ -209,24 +251,23 @@ def assess(live: Live, questions: Sequence[Question], answer: Any) -> Assessed:
     scores = live.scorer(matrix)
     if not np.isfinite(scores.met).all():
         raise ValueError("the classifier gave no probability")
-    domain = live.domain
+    domain, layout, nowhere = live.domain, live.layout, np.isnan(matrix)
+    read = vectors.view_status.take(layout.view_of, axis=1)
+    read = np.where(layout.is_computed, status, read)
     outside = domain.outside(matrix)
     outside &= status != OF_SERVING_CELL
-    unknown = (status == UNKNOWN[0]) | (status == UNKNOWN[1]) | (status == UNKNOWN[2])
-    unknown &= np.isnan(matrix)
-    unknown_share = domain.share(unknown)
-    substituted_share = domain.share(status == SUBSTITUTED)
-    outside_share = domain.share(outside)
-    layout, nowhere = live.layout, np.isnan(matrix)
-    read = vectors.view_status.take(layout.view_of, axis=1)
-    read[:, layout.is_computed] = status[:, layout.is_computed]
+    unknown_share, substituted_share, outside_share, missing_share, aged_share = domain.shares(
+        _IS_UNKNOWN[status] & nowhere,
+        status == SUBSTITUTED,
+        outside,
+        (read == NOT_FOUND) & nowhere,
+        (read == OUTSIDE_MAX_AGE) & nowhere,
+    )
     trust = np.clip(1 - unknown_share - substituted_share / 2, 0, 1)
     trust *= np.clip(1 - outside_share, 0, 1)
     return Assessed(
-        vectors, scores, outside, unknown_share, substituted_share, outside_share,
-        domain.share((read == NOT_FOUND) & nowhere),
-        domain.share((read == OUTSIDE_MAX_AGE) & nowhere),
-        (vectors.view_status[:, layout.of_ue] == NOT_FOUND).all(axis=1),
+        vectors, scores, outside, unknown_share, substituted_share, outside_share, missing_share,
+        aged_share, (vectors.view_status[:, layout.of_ue] == NOT_FOUND).all(axis=1),
         scores.met * trust, _limits(questions, vectors.starts, scores),
     )  # fmt: skip
 
@@ -271,7 +312,7 @@ def _decide(
     if reason is not None or assessed is None:
         choice = fallback(reason or "model_failed", one.cells, one.serving, levels, required)
     else:
-        sure = assessed.confidence[start : start + len(one.cells)].tolist()
+        sure = assessed.told.confidence[start : start + len(one.cells)]
         choice = choose(
             one.ue, one.cells, one.serving, sure, levels, required, service.gate, time.monotonic()
         )
@@ -285,10 +326,10 @@ def _too_little(one: Question, assessed: Assessed, start: int, most_unknown: flo
     What is unknown only because a cell is not the serving one does not count here: it lowers that
     cell's confidence.
     """
-    rows = slice(start, start + len(one.cells))
-    if assessed.stranger[start] and not one.observed:
+    rows, told = slice(start, start + len(one.cells)), assessed.told
+    if told.stranger[start] and not one.observed:
         return "unknown_ue"
-    missing, aged = assessed.missing_share[rows].tolist(), assessed.aged_share[rows].tolist()
+    missing, aged = told.missing[rows], told.aged[rows]
     least, older = min((lost + old, old > lost) for lost, old in zip(missing, aged, strict=True))
     if least <= most_unknown:
         return None

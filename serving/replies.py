@@ -1,6 +1,5 @@
 """What the decision service answers: the documented shapes, and the answer of a decision."""
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -91,7 +90,7 @@ def _details(one: Decided, row: int) -> list[dict[str, Any]]:
             continue
         chance, method = None, "none"
         if one.assessed is not None and metric in one.assessed.limits:
-            chance = _number(one.assessed.limits[metric][row])
+            chance = _number(one.assessed.told.limits[metric][row])
             if chance is not None:
                 method = "classifier_lower_bound" if metric == "loss_ratio" else "band"
         ok = None
@@ -110,39 +109,23 @@ def _candidates(one: Decided) -> list[dict[str, Any]]:
     question, assessed = one.question, one.assessed
     if assessed is None:
         return [_unscored(cell, at == question.serving) for at, cell in enumerate(question.cells)]
-    rows, scores = one.rows, assessed.scores
-    shares = zip(
-        scores.met[rows].tolist(),
-        assessed.confidence[rows].tolist(),
-        assessed.unknown_share[rows].tolist(),
-        assessed.substituted_share[rows].tolist(),
-        assessed.outside_share[rows].tolist(),
-        strict=True,
-    )
-    limits = {name: values[rows].tolist() for name, values in assessed.limits.items()}
-    rate, delay = (
-        [None] * len(question.cells) if band is None else band[rows].tolist()
-        for band in (scores.rate, scores.delay)
-    )
-    outside: Any = assessed.outside[rows]
-    strange = outside.any(axis=1).tolist()
+    told, serving, start = assessed.told, question.serving, one.start
+    limits = told.limits.items()
     return [
         {
             "cell_id": cell,
-            "serving": at == question.serving,
-            "probability": met,
-            "confidence": sure,
-            "unknown_share": min(1.0, unknown),
-            "substituted_share": min(1.0, substituted),
-            "out_of_domain_share": min(1.0, out),
-            "out_of_domain": _at(one, outside[at]) if strange[at] else [],
-            "thresholds": {n: v[at] for n, v in limits.items() if not math.isnan(v[at])},
-            "throughput_mbps": _band(rate[at]),
-            "delay_ms": _band(delay[at]),
+            "serving": row - start == serving,
+            "probability": told.met[row],
+            "confidence": told.confidence[row],
+            "unknown_share": told.unknown[row],
+            "substituted_share": told.substituted[row],
+            "out_of_domain_share": told.outside[row],
+            "out_of_domain": _at(one, assessed.outside[row]) if told.strange[row] else [],
+            "thresholds": {name: of[row] for name, of in limits if of[row] == of[row]},
+            "throughput_mbps": None if told.rate is None else _band(told.rate[row]),
+            "delay_ms": None if told.delay is None else _band(told.delay[row]),
         }
-        for at, (cell, (met, sure, unknown, substituted, out)) in enumerate(
-            zip(question.cells, shares, strict=True)
-        )
+        for row, cell in enumerate(question.cells, start)
     ]
 
 
@@ -154,26 +137,23 @@ def _unscored(cell: str, serving: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _band(found: list[float] | None) -> dict[str, float] | None:
-    return None if found is None else {"p10": found[0], "p50": found[1], "p90": found[2]}
+def _band(found: list[float]) -> dict[str, float]:
+    return {"p10": found[0], "p50": found[1], "p90": found[2]}
 
 
 def _views(one: Decided, row: int) -> dict[str, dict[str, Any]]:
-    vectors = _vectors(one).vectors
+    told = _assessed(one).told
     return {
         view: {"status": STATUS[status], "age_s": _number(age)}
         for view, status, age in zip(
-            one.live.layout.views,
-            vectors.view_status[row].tolist(),
-            vectors.age_s[row].tolist(),
-            strict=True,
+            one.live.layout.views, told.view_status[row], told.age_s[row], strict=True
         )
     }
 
 
 def _named(one: Decided, row: int) -> tuple[list[str], list[str], list[str]]:
     """The features that are unknown, substituted, overridden."""
-    status: Any = _vectors(one).vectors.status[row]
+    status: Any = _assessed(one).vectors.status[row]
     return _names_by_status(one.live.layout.names, status.tobytes())
 
 
@@ -194,7 +174,7 @@ def _at(one: Decided, marked: Any) -> list[str]:
 
 
 def _explanation(one: Decided, row: int) -> dict[str, Any]:
-    vectors, names = _vectors(one).vectors, one.live.layout.names
+    vectors, names = _assessed(one).vectors, one.live.layout.names
     parts, base = one.live.scorer.contributions(vectors.matrix[row])
     status = [STATUS[code] for code in vectors.status[row].tolist()]
     largest = np.argsort(-np.abs(parts), kind="stable")[:MOST_CONTRIBUTIONS].tolist()
@@ -202,7 +182,7 @@ def _explanation(one: Decided, row: int) -> dict[str, Any]:
         "base": base,
         "contributions": [
             {
-                "feature": names[at], "value": _number(vectors.matrix[row, at]),
+                "feature": names[at], "value": _number(float(vectors.matrix[row, at])),
                 "status": status[at], "contribution": float(parts[at]),
             }
             for at in largest
@@ -211,10 +191,10 @@ def _explanation(one: Decided, row: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _vectors(one: Decided) -> Assessed:
+def _assessed(one: Decided) -> Assessed:
     assert one.assessed is not None  # only what was scored is shown
     return one.assessed
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return value if value == value else None

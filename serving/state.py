@@ -80,8 +80,12 @@ class Metrics(Protocol):
         """A decision was made, for this reason."""
         ...
 
-    def read(self, view: str, status: str, count: int, age_s: float | None) -> None:
-        """So many rows of a view had this status; age of the freshest."""
+    def read(self, view: str, status: str, rows: int) -> None:
+        """So many rows of a view had this status."""
+        ...
+
+    def aged(self, view: str, age_s: float) -> None:
+        """The age of the view's freshest row of a read; NaN: there is none."""
         ...
 
     def dropped(self, what: str) -> None:
@@ -131,7 +135,10 @@ class Silent:
     def gated(self, reason: str) -> None:
         """Nothing."""
 
-    def read(self, view: str, status: str, count: int, age_s: float | None) -> None:
+    def read(self, view: str, status: str, rows: int) -> None:
+        """Nothing."""
+
+    def aged(self, view: str, age_s: float) -> None:
         """Nothing."""
 
     def dropped(self, what: str) -> None:

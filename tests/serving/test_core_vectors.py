@@ -162,7 +162,7 @@ def test_outside_is_what_training_never_saw_and_nan_never_is() -> None:
     )
     outside = domain.outside(np.array([[2.0, 0, 7], [0.5, -6, np.nan], [np.nan] * 3]))
     assert outside.tolist() == [[True, False, False], [False, True, False], [False] * 3]
-    assert domain.share(outside).tolist() == [0.5, 0.3, 0.0]
+    assert domain.shares(outside, ~outside).tolist() == [[0.5, 0.3, 0.0], [0.5, 0.7, 1.0]]
 
 
 def test_the_domain_of_a_bundle_holds_its_training_rows(bundle: Bundle) -> None:

@@ -64,7 +64,7 @@ def test_learnt_label_values_are_bounded() -> None:
     metrics = Metrics()
     for number in range(10 * MOST_LEARNT):
         metrics.picked(f"cell-{number}", 0.7)
-        metrics.read(f"view-{number}", "present", 1, 0.5)
+        metrics.read(f"view-{number}", "present", 1)
     families = {
         family.name: family for family in text_string_to_metric_families(metrics.text()[0].decode())
     }
@@ -101,7 +101,8 @@ def test_metrics_keep_moving_after_many_requests() -> None:
     def ask(count: int) -> None:
         for number in range(count):
             metrics.staged("read", 0.001)
-            metrics.read("ue_radio", "present", 2, 3.0)
+            metrics.read("ue_radio", "present", 2)
+            metrics.aged("ue_radio", 3.0)
             metrics.gated("best_cell")
             metrics.picked(f"cell-{number % 300}", 0.7)
             metrics.answered("decided", 0.002)
