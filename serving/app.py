@@ -15,10 +15,20 @@ from serving.direct import Check, Direct
 from serving.gathered import Gathered
 from serving.live import load_live
 from serving.problems import ProblemReply, install
+from serving.requests import MOST_IN_BATCH
 from serving.state import Service, Settings
 from serving.tracing import OWN_TRACES_ONLY
 
 TITLE = "Decision service of the 5G QoS feature platform"
+ABOUT = f"""
+Will a request for quality of service be met, in which cell, and how sure is that?
+
+- Ask: `POST /api/predict-with-qos`, or up to {MOST_IN_BATCH} at once: `POST /api/predict/batch`.
+- What rests on too little is left to event A3 and says why; it is no error.
+- Tell what came of a decision by its `decision_id`: `POST /api/qos-feedback`.
+- With keys in use, send one as `X-API-Key`, or a token of `POST /api/login`.
+- What is refused is said as RFC 9457 has it, with what was allowed.
+"""
 _REF = "#/components/schemas/{model}"
 
 
@@ -60,7 +70,7 @@ def create_app(
             gc.set_threshold(*before)
 
     app = FastAPI(
-        title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
+        title=TITLE, version="1", description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None,
         telemetry=OWN_TRACES_ONLY,
     )  # fmt: skip
     app.state.service, app.state.gathered = service, Gathered(service)
@@ -69,7 +79,7 @@ def create_app(
     app.add_middleware(Direct, router=decision_api.router, checks=decides)
     for router in routers:
         app.include_router(router)
-    local_docs(app)
+    local_docs(app, unfolded=True)
     _document(app)
     return app
 

@@ -80,7 +80,12 @@ class ParquetLog(Generic[Given, Kept]):
         with self._lock:
             count = len(self._waiting) + len(self._ready)
             full = strange or self._ended or count >= self._most
-            known = any(row_id in some for some in self._in_memory())
+            known = (
+                row_id in self._waiting
+                or row_id in self._turning
+                or row_id in self._ready
+                or row_id in self._writing
+            )
             if not full and not known:
                 self._waiting[row_id] = given
         if full:

@@ -6,7 +6,6 @@ rebuild vector and score (`serving.replay`), and to join decisions with outcomes
 """
 
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -152,7 +151,7 @@ def decided_us_of(decision_id: str) -> int | None:
     """When the decision was made, to the millisecond, as its id tells; None for what is no such id."""
     if not _ID.fullmatch(decision_id):
         return None
-    return (uuid.UUID(decision_id).int >> 80) * 1000
+    return int(decision_id[:8] + decision_id[9:13], 16) * 1000
 
 
 def day_of(us: int) -> str:

@@ -11,10 +11,11 @@ ASSETS = "/docs/assets"
 POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
 
 
-def local_docs(app: FastAPI) -> None:
+def local_docs(app: FastAPI, unfolded: bool = False) -> None:
     """Serves /docs; for an app that was made with `docs_url=None, redoc_url=None`.
 
-    Its browser is told to load nothing from elsewhere.
+    unfolded: the routes are shown at once, not under their groups' names. Its
+    browser is told to load nothing from elsewhere.
     """
     static = files("fastapi_offline") / "static"
     app.mount(ASSETS, StaticFiles(directory=str(static)), name="docs-assets")
@@ -28,7 +29,10 @@ def local_docs(app: FastAPI) -> None:
             swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
             swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
             swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
-            swagger_ui_parameters={"validatorUrl": None, "docExpansion": "none"},
+            swagger_ui_parameters={
+                "validatorUrl": None,
+                "docExpansion": "list" if unfolded else "none",
+            },
         )
         page.headers["content-security-policy"] = POLICY
         return page

@@ -123,7 +123,9 @@ def test_it_is_ready_documented_and_names_its_model(
     assert ready.status_code == 200, ready.text
     page = http.get("/docs")
     assert page.status_code == 200 and "http://" not in page.text and "https://" not in page.text
+    assert '"docExpansion": "list"' in page.text  # what can be asked is seen at once
     described = http.get("/openapi.json").json()
+    assert "POST /api/predict-with-qos" in described["info"]["description"]
     assert {"/api/predict-with-qos", "/api/feedback", "/api/train", "/api/models/live"} <= set(
         described["paths"]
     )
