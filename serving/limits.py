@@ -18,12 +18,14 @@ _WITH_BODY = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 @dataclass(frozen=True)
 class Bounds:
     """body_bytes: longest body; longer: those of paths, where `{}` is any one segment; media: content
-    types of path prefixes beside JSON; held_bytes: bodies held at once, of all requests; *_s: seconds."""
+    types of path prefixes beside JSON; held_bytes: bodies held at once, of all requests, past which only
+    those of up to small_bytes are taken, so that long ones keep out no decision; *_s: seconds."""
 
     body_bytes: int = 1 << 20
     longer: Mapping[str, int] = field(default_factory=dict)
     media: Mapping[str, frozenset[str]] = field(default_factory=dict)
     held_bytes: int = 256 << 20
+    small_bytes: int = 64 << 10
     body_s: float = 10.0
     answer_s: float = 30.0
     most_in_flight: int = 256
@@ -143,7 +145,7 @@ class Limits:
             self._held += len(part)
             if held[0] > most:
                 raise _too_long(most)
-            if self._held > self._bounds.held_bytes:
+            if self._held > self._bounds.held_bytes and held[0] > self._bounds.small_bytes:
                 raise Problem(503, [("body", "too many long bodies at once")],
                               headers={"retry-after": "1", "connection": "close"})  # fmt: skip
             parts.append(part)

@@ -151,7 +151,8 @@ def test_what_is_refused_is_counted_with_its_route_bounded(client: httpx.Client)
 
 
 def calls(bounds: Bounds, bodies: list[list[bytes]]) -> tuple[list[int], Limits]:
-    """Statuses of requests that all send their parts but the last, and then wait for each other."""
+    """Statuses in the order of the bodies of requests that all send their parts but the last, and then
+    wait for each other."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -159,9 +160,9 @@ def calls(bounds: Bounds, bodies: list[list[bytes]]) -> tuple[list[int], Limits]
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    limits, statuses = Limits(app, bounds), []
+    limits, statuses = Limits(app, bounds), [0] * len(bodies)
 
-    async def one(parts: list[bytes], sent: asyncio.Barrier) -> None:
+    async def one(number: int, parts: list[bytes], sent: asyncio.Barrier) -> None:
         left = list(parts)
 
         async def receive() -> Message:
@@ -171,7 +172,7 @@ def calls(bounds: Bounds, bodies: list[list[bytes]]) -> tuple[list[int], Limits]
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                statuses.append(message["status"])
+                statuses[number] = message["status"]
 
         headers = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
         scope = {"type": "http", "method": "POST", "path": "/a", "headers": headers}
@@ -180,20 +181,23 @@ def calls(bounds: Bounds, bodies: list[list[bytes]]) -> tuple[list[int], Limits]
     async def all_() -> None:
         async with asyncio.timeout(10):
             sent = asyncio.Barrier(len(bodies))
-            await asyncio.gather(*(one(parts, sent) for parts in bodies))
+            await asyncio.gather(*(one(at, parts, sent) for at, parts in enumerate(bodies)))
 
     asyncio.run(all_())
     return statuses, limits
 
 
 def test_bodies_held_at_once_are_bounded_and_let_go() -> None:
-    bounds = Bounds(body_bytes=100, held_bytes=250)
+    bounds = Bounds(body_bytes=100, held_bytes=250, small_bytes=30)
     statuses, limits = calls(bounds, [[b"a" * 60, b"b" * 40], [b"a" * 60, b"b" * 40]])
     assert statuses == [200, 200]
     statuses, limits = calls(bounds, [[b"a" * 60, b"b" * 40]] * 3)
     assert sorted(statuses) == [200, 200, 503]
     assert limits._held == 0
     assert limits._under_way == 0
+    small = [[b"c" * 20, b"d" * 10]] * 5  # they come while the long ones fill what is held
+    statuses, limits = calls(bounds, [[b"a" * 60, b"b" * 40]] * 3 + small)
+    assert statuses[3:] == [200] * 5 and 503 in statuses[:3] and limits._held == 0
 
 
 def test_an_app_of_its_own_time_out_is_no_503() -> None:
