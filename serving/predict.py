@@ -77,13 +77,15 @@ class Assessed:
     @cached_property
     def told(self) -> Told:
         """As lists; shares that rounding put above 1 are 1, and strange is what lies outside at all."""
-        shares = (self.unknown_share, self.substituted_share, self.outside_share)
         rate, delay = self.scores.rate, self.scores.delay
+        strange: list[bool] = np.any(self.outside, axis=1).tolist()
+        unknown, substituted, outside = np.minimum(
+            (self.unknown_share, self.substituted_share, self.outside_share), 1.0
+        ).tolist()
         return Told(
-            self.scores.met.tolist(), self.confidence.tolist(),
-            *(np.minimum(share, 1.0).tolist() for share in shares),
+            self.scores.met.tolist(), self.confidence.tolist(), unknown, substituted, outside,
             self.missing_share.tolist(), self.aged_share.tolist(), self.stranger.tolist(),
-            self.outside.any(axis=1).tolist(),
+            strange,
             {name: values.tolist() for name, values in self.limits.items()},
             None if rate is None else rate.tolist(), None if delay is None else delay.tolist(),
             self.vectors.view_status.tolist(), self.vectors.age_s.tolist(),
@@ -268,24 +270,16 @@ def assess(live: Live, questions: Sequence[Question], answer: Any) -> Assessed:
     return Assessed(
         vectors, scores, outside, unknown_share, substituted_share, outside_share, missing_share,
         aged_share, (vectors.view_status[:, layout.of_ue] == NOT_FOUND).all(axis=1),
-        scores.met * trust, _limits(questions, vectors.starts, scores),
+        scores.met * trust, _limits(vectors.asked, scores),
     )  # fmt: skip
 
 
-def _limits(
-    questions: Sequence[Question], starts: Sequence[int], scores: Scores
-) -> dict[str, Floats]:
-    """Per threshold the probability that it is kept.
+def _limits(asked: Floats, scores: Scores) -> dict[str, Floats]:
+    """Per threshold the probability that it is kept; asked: as of `Vectors`.
 
     downlink_mbps, delay_ms: from the band (`score.below`); loss_ratio: one less the probability of any
     lost or late packet, so a lower bound.
     """
-    asked = np.full((3, len(scores.met)), np.nan)
-    for one, start, stop in zip(questions, starts, starts[1:], strict=False):
-        wanted = (one.asked.downlink_mbps, one.asked.delay_ms, one.asked.loss_ratio)
-        for row, value in zip(asked, wanted, strict=True):
-            if value is not None:
-                row[start:stop] = value
     nothing = np.full(len(scores.met), np.nan)
     kept = nothing if scores.disturbed is None else 1 - scores.disturbed
     return {

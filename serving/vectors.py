@@ -6,8 +6,9 @@ statistics are unknown (OF_SERVING_CELL), and its flow's past is the one it had 
 Nothing is made up: what nobody told is NaN.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -35,26 +36,27 @@ STATUS = {
 UNKNOWN = (NOT_FOUND, OUTSIDE_MAX_AGE, OF_SERVING_CELL)
 
 _HEARD = ("ue_radio", "ue_neighbour")  # views of the UE that speak of its serving cell
-_REPLACES = {
-    "rsrp_dbm": "ue_rsrp_dbm_last_5s",
-    "rsrq_db": "ue_rsrq_db_last_5s",
-    "sinr_db": "ue_sinr_db_last_5s",
-    "prb_used_ratio": "cell_prb_used_ratio_last_1m",
-}
 _OFFSET = "ue_rsrp_offset_db_max_1s"
-_FILLS_CELL = {"active_ue_count": "cell_active_ue_count_mean_1m"}
-_LAST_OF_FLOW = {"downlink_mbps": "flow_downlink_mbps_last_5s"}
-_FILLS_FLOW = {
-    "downlink_mbps": "flow_downlink_mbps_mean_5s",
-    "downlink_delay_ms": "flow_downlink_delay_ms_mean_5s",
-    "packet_loss_ratio": "flow_packet_loss_ratio_mean_10s",
+_REPLACES = {  # what is reported last, by the status that it has in a cell that is not the serving one
+    "ue_rsrp_dbm_last_5s": SUBSTITUTED,
+    "ue_rsrq_db_last_5s": SUBSTITUTED,
+    "ue_sinr_db_last_5s": SUBSTITUTED,
+    _OFFSET: SUBSTITUTED,
+    "cell_prb_used_ratio_last_1m": OVERRIDDEN,
+    "flow_downlink_mbps_last_5s": OVERRIDDEN,
 }
+_FILLS = (  # where the store knows nothing
+    "cell_active_ue_count_mean_1m",
+    "ue_speed_mps_mean_5s",
+    "flow_downlink_mbps_mean_5s",
+    "flow_downlink_delay_ms_mean_5s",
+    "flow_packet_loss_ratio_mean_10s",
+)
 _MARGIN_OF = {  # the threshold that a margin is taken from
     "qos_downlink_margin_mbps": 0,
     "qos_delay_margin_ms": 1,
     "qos_loss_margin_ratio": 2,
 }
-_SPEED = "ue_speed_mps_mean_5s"
 
 
 class BadOverride(QosError):
@@ -89,14 +91,16 @@ class Question:
 class Vectors:
     """matrix: float64, rows x features, NaN = unknown; status: a code of `STATUS` each; age_s: rows x
     views, seconds from the newest event to the store's clock, NaN: never written; view_status: as read;
-    starts: the first row of each question, then the count of rows; event_us: rows x views, of the row
-    that was read, 0: none; clock_us: the store's clock. Both are microseconds since 1970."""
+    starts: the first row of each question, then the count of rows; asked: 3 x rows, the thresholds
+    downlink [Mbps], delay [ms] and loss ratio, NaN: not asked; event_us: rows x views, of the row that
+    was read, 0: none; clock_us: the store's clock. Both are microseconds since 1970."""
 
     matrix: Floats
     status: Codes
     age_s: Floats
     view_status: Codes
     starts: tuple[int, ...]
+    asked: Floats
     event_us: Ints
     clock_us: int
 
@@ -136,6 +140,14 @@ class Layout:
         view_of = {f: self.views.index(v) for v in self.views for f in of_view[v]}
         self.view_of = np.array([view_of.get(feature, 0) for feature in self.names])
         self.is_computed = np.array([feature not in view_of for feature in self.names])
+        replaced = [one for one in _REPLACES if one in self.place]
+        filled = [one for one in _FILLS if one in self.place]
+        columns = [*_REPLACES, *_FILLS]
+        self._replaces = np.array([columns.index(one) for one in replaced], int)
+        self._replaces_at = np.array([self.place[one] for one in replaced], int)
+        self._replaces_as = np.array([_REPLACES[one] for one in replaced], np.uint8)
+        self._fills = np.array([columns.index(one) for one in filled], int)
+        self._fills_at = np.array([self.place[one] for one in filled], int)
         self._margins = [(n, self.place[n]) for n in of_view.get(QOS_MARGIN.name, ())]
         self._observed = [self.place.get(one) for one in OBSERVED]
 
@@ -169,67 +181,45 @@ class Layout:
         status = np.full((rows, width), COMPUTED, np.uint8)
         target = slice(self._in_front) if self._in_front is not None else self._stored
         matrix[:, target], status[:, target] = read, told
-        starts = [0]
-        asked = np.full((3, rows), np.nan)
-        for one in questions:
-            start, stop = starts[-1], starts[-1] + len(one.cells)
-            self._fill(one, matrix[start:stop], status[start:stop])
-            wanted = one.asked
-            for row, value in zip(
-                asked, (wanted.downlink_mbps, wanted.delay_ms, wanted.loss_ratio), strict=True
-            ):
-                if value is not None:
-                    row[start:stop] = value
-            starts.append(stop)
+        starts = [0, *accumulate(len(one.cells) for one in questions)]
+        wanted = [
+            (one.asked.downlink_mbps, one.asked.delay_ms, one.asked.loss_ratio) for one in questions
+        ]
+        asked = np.repeat(np.array(wanted, np.float64), np.diff(starts), axis=0).T
+        self._fill(questions, starts, matrix, status)
         self._compute(matrix, status, asked)
         for one, start, stop in zip(questions, starts, starts[1:], strict=False):
-            self._override(one.request.features or {}, matrix[start:stop], status[start:stop])
+            if one.request.features:
+                self._override(one.request.features, matrix[start:stop], status[start:stop])
         first = self._first_of_view
         return Vectors(
             matrix, status, answer.age_s[:, first], told[:, first], tuple(starts),
-            answer.event_us[:, first], answer.clock_us,
+            asked, answer.event_us[:, first], answer.clock_us,
         )  # fmt: skip
 
-    def _fill(self, one: Question, matrix: Floats, status: Codes) -> None:
-        strongest = self._strongest(one)
-        for row, (values, codes) in enumerate(zip(matrix, status, strict=True)):
-            if row == one.serving:
-                continue
-            values[self._heard], codes[self._heard] = np.nan, OF_SERVING_CELL
-            said = one.reported[row]
-            best = strongest[1] if strongest[0][0] == row else strongest[0]
-            if said is not None and said.rsrp_dbm is not None and best[0] is not None:
-                self._set(values, codes, _OFFSET, best[1] - said.rsrp_dbm, SUBSTITUTED)
-        for row, said in enumerate(one.reported):
-            if said is None:
-                continue
-            code = OVERRIDDEN if row == one.serving else SUBSTITUTED
-            for field, feature in _REPLACES.items():
-                if (value := getattr(said, field)) is not None:
-                    mark = OVERRIDDEN if feature.startswith("cell_") else code
-                    self._set(matrix[row], status[row], feature, value, mark)
-            for field, feature in _FILLS_CELL.items():
-                self._add(matrix[row], status[row], feature, getattr(said, field))
-        got, speed = one.request.observed_qos, one.request.speed_mps
-        for row in range(len(matrix)):
-            self._add(matrix[row], status[row], _SPEED, speed)
-            if got is None:
-                continue
-            for field, feature in _LAST_OF_FLOW.items():
-                if (value := getattr(got, field)) is not None:
-                    self._set(matrix[row], status[row], feature, value, OVERRIDDEN)
-            for field, feature in _FILLS_FLOW.items():
-                self._add(matrix[row], status[row], feature, getattr(got, field))
-
-    def _strongest(self, one: Question) -> list[tuple[int | None, float]]:
-        """Row and RSRP of the two strongest reported cells; row None where there is none."""
-        heard = [
-            (row, said.rsrp_dbm)
-            for row, said in enumerate(one.reported)
-            if said is not None and said.rsrp_dbm is not None
-        ]
-        found: list[tuple[int | None, float]] = [*sorted(heard, key=lambda pair: -pair[1])[:2]]
-        return found + [(None, float("nan"))] * (2 - len(found))
+    def _fill(
+        self, questions: Sequence[Question], starts: Sequence[int], matrix: Floats, status: Codes
+    ) -> None:
+        """What the requests report, all rows at once."""
+        serving = np.zeros(len(matrix), np.bool_)
+        serving[[
+            start + one.serving
+            for one, start in zip(questions, starts, strict=False)
+            if one.serving is not None
+        ]] = True  # fmt: skip
+        elsewhere = np.flatnonzero(~serving)[:, None]
+        matrix[elsewhere, self._heard] = np.nan
+        status[elsewhere, self._heard] = OF_SERVING_CELL
+        told = np.array([row for one in questions for row in _reported(one)], np.float64)
+        last, filling = told[:, self._replaces], told[:, self._fills]
+        at, known = self._replaces_at, ~np.isnan(last)
+        codes = np.where(serving[:, None], OVERRIDDEN, self._replaces_as)
+        matrix[:, at] = np.where(known, last, matrix[:, at])
+        status[:, at] = np.where(known, codes, status[:, at])
+        at, before = self._fills_at, matrix[:, self._fills_at]
+        known = np.isnan(before) & ~np.isnan(filling)
+        matrix[:, at] = np.where(known, filling, before)
+        status[:, at] = np.where(known, ADDED, status[:, at])
 
     def _compute(self, matrix: Floats, status: Codes, asked: Floats) -> None:
         """The on-demand features, by the function of their own definition."""
@@ -252,12 +242,32 @@ class Layout:
             place = self.place[name]
             matrix[:, place], status[:, place] = value, OVERRIDDEN
 
-    def _set(self, values: Floats, codes: Codes, feature: str, value: float, code: int) -> None:
-        if (place := self.place.get(feature)) is not None:
-            values[place], codes[place] = value, code
 
-    def _add(self, values: Floats, codes: Codes, feature: str, value: float | None) -> None:
-        """Sets what the store did not know."""
-        place = self.place.get(feature)
-        if value is not None and place is not None and np.isnan(values[place]):
-            values[place], codes[place] = value, ADDED
+def _reported(one: Question) -> Iterator[tuple[float | None, ...]]:
+    """Of each row what is said of it, in the order of `_REPLACES` and `_FILLS`; None: nothing."""
+    got, speed = one.request.observed_qos, one.request.speed_mps
+    flow = (
+        (None,) * 3
+        if got is None
+        else (got.downlink_mbps, got.downlink_delay_ms, got.packet_loss_ratio)
+    )
+    heard = sorted(
+        (
+            (said.rsrp_dbm, -row)
+            for row, said in enumerate(one.reported)
+            if said is not None and said.rsrp_dbm is not None
+        ),
+        reverse=True,
+    )
+    for row, said in enumerate(one.reported):
+        if said is None:
+            yield (None, None, None, None, None, flow[0], None, speed, *flow)
+            continue
+        offset = None
+        if row != one.serving and said.rsrp_dbm is not None and len(heard) > 1:
+            strongest = heard[1] if heard[0][1] == -row else heard[0]
+            offset = strongest[0] - said.rsrp_dbm
+        yield (
+            said.rsrp_dbm, said.rsrq_db, said.sinr_db, offset, said.prb_used_ratio, flow[0],
+            said.active_ue_count, speed, *flow,
+        )  # fmt: skip

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feature_repo.services import SERVICES
 from models.bundle import Bundle
@@ -25,6 +27,7 @@ from serving.vectors import (
 )
 from stores.answer import NOT_FOUND, PRESENT
 from tests.serving.core_kit import NAMES, rows_of
+from tests.serving.filled_by_rule import filled
 
 SERVICE = next(one for one in SERVICES if one.name == "qos_v1")
 LAYOUT = Layout(Bundle({"service": "qos_v1", "features": NAMES}, {}))
@@ -136,6 +139,50 @@ def test_each_question_keeps_to_its_own_rows() -> None:
     assert both.matrix[:, AT["request_delay_ms"]].tolist() == [3.0, 8.0, 8.0]
     assert told(both, 2, "ue_cqi_mean_10s") == (6.0, OVERRIDDEN)
     assert told(both, 0, "ue_cqi_mean_10s") == (1.0, PRESENT)
+
+
+def maybe(low: float, high: float) -> st.SearchStrategy[float | None]:
+    return st.none() | st.floats(low, high)
+
+
+REPORTED = st.none() | st.builds(
+    Candidate, cell_id=st.just("c"), rsrp_dbm=st.none() | st.sampled_from([-90.0, -100.0]),
+    rsrq_db=maybe(-20, -3), sinr_db=maybe(-20, 40), prb_used_ratio=maybe(0, 1),
+    active_ue_count=maybe(0, 50),
+)  # fmt: skip
+OBSERVED = st.none() | st.fixed_dictionaries(
+    {}, optional={"downlink_mbps": st.floats(0, 90), "downlink_delay_ms": st.floats(1, 90),
+                  "packet_loss_ratio": st.floats(0, 1)},
+)  # fmt: skip
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Question:
+    reported = tuple(draw(st.lists(REPORTED, min_size=1, max_size=4)))
+    serving = draw(st.none() | st.integers(0, len(reported) - 1))
+    observed = draw(OBSERVED) or None
+    asked = {"ue_id": "u", "five_qi": 9, "observed_qos": observed, "speed_mps": draw(maybe(0, 50))}
+    request = PredictRequest.model_validate(asked)
+    cells = tuple(map(str, range(len(reported))))
+    return Question(request, asked_of(request), "u", cells, reported, serving)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(questions(), min_size=1, max_size=4),
+    st.sets(st.sampled_from(["ue_radio", "ue_flow", "cell_load", "ue_motion"])),
+)
+def test_each_value_is_what_the_rules_make_of_it(asked: list[Question], absent: set[str]) -> None:
+    found = vectors(*asked, absent=tuple(absent))
+    read = Read(len(found.matrix), tuple(absent))
+    stored = [ref.partition(":")[2] for ref in LAYOUT.refs]
+    rows = [(one, row) for one in asked for row in range(len(one.cells))]
+    for at, (one, row) in enumerate(rows):
+        for place, name in enumerate(stored):
+            wanted = filled(
+                one, row, name, float(read.matrix[at, place]), int(read.status[at, place])
+            )
+            assert repr(told(found, at, name)) == repr(wanted), (one, row, name)
 
 
 @pytest.mark.parametrize(
