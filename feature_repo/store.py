@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typeguard
 import yaml
 
 from schemas.errors import QosError
@@ -30,7 +29,7 @@ def open_store(profile: str = "embedded", repo: Path = REPO) -> "FeatureStore":
     """
     if profile not in PROFILES:
         raise QosError(f"profile {profile!r}: there is no such; known: {sorted(PROFILES)}")
-    with quiet(), _imported_fast():
+    with quiet():
         from feast import FeatureStore
         from feast.repo_config import load_repo_config
 
@@ -51,9 +50,8 @@ def scratch_store(repo: Path = REPO) -> Iterator["FeatureStore"]:
     repo: the folder that relative places of data start from.
     """
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        with _imported_fast():
-            from feast import FeatureStore
-            from feast.repo_config import RepoConfig
+        from feast import FeatureStore
+        from feast.repo_config import RepoConfig
 
         profile = yaml.safe_load((REPO / PROFILES["embedded"]).read_text(encoding="utf-8"))
         profile["registry"] = f"{folder}/registry.db"
@@ -88,20 +86,6 @@ def _check_readable(store: "FeatureStore") -> None:
             f"be read ({type(error).__name__}: {said}); remove it and publish again: "
             "`make online` writes it anew from feature_repo/definitions.py"
         ) from None
-
-
-@contextlib.contextmanager
-def _imported_fast() -> Iterator[None]:
-    """Halves the seconds that `import feast` takes: typeguard compiles its classes a second time.
-
-    What is lost are Feast's checks of its own arguments' types, as under `python -O`.
-    """
-    original = typeguard.typechecked
-    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        typeguard.typechecked = original
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def checkout(folder: Path) -> Path:
     """The packages without any output, where the kernel finds them before the installed ones."""
     for name in PACKAGES:
         shutil.copytree(
-            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.db")
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.db", "*.pyc.*")
         )
     return folder
 

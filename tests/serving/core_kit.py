@@ -1,8 +1,10 @@
 """A small bundle of the real service, a filled online store and a running decision service."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ SERVICE = next(one for one in SERVICES if one.name == "qos_v1")
 NAMES = [one.name for one in SERVICE.features()]
 RADIO = NAMES[:34]
 QUICK = Settings(rounds=25, patience=25, folds=2, leaves=15)
+REPO = "feature_repo"
 KEY = "a key of these tests alone"
 
 
@@ -52,17 +55,7 @@ def rows_of(count: int = 3000, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 def small_bundle(seed: int = 5, **changed: Any) -> Bundle:
     """Two tasks, fitted in about a second; changed: entries of its manifest."""
-    features, rate = rows_of(seed=seed)
-    count = len(rate)
-    asked = features[:, NAMES.index("request_downlink_mbps")]
-    session = np.arange(count) // 100
-    dev = session >= 24
-    met = np.where(np.isnan(asked), rate > 40, rate >= asked).astype(np.int64)
-    delay = 400 / rate
-    tasks = {
-        "qos_met": _fit(features, met, session, dev, rate),
-        "latency_loss": _fit(features, (delay > 20).astype(np.int64), session, dev, delay),
-    }
+    tasks = _tasks(seed)
     cells = {"familiar": _cells(), "rare": []}
     manifest = {
         "service": "qos_v1",
@@ -72,6 +65,21 @@ def small_bundle(seed: int = 5, **changed: Any) -> Bundle:
         "tasks": {name: {"cells": cells, "fitted": task.fitted} for name, task in tasks.items()},
     } | changed
     return bundle_of(json.loads(json.dumps(manifest)), tasks)
+
+
+@cache
+def _tasks(seed: int) -> dict[str, TaskModel]:
+    features, rate = rows_of(seed=seed)
+    count = len(rate)
+    asked = features[:, NAMES.index("request_downlink_mbps")]
+    session = np.arange(count) // 100
+    dev = session >= 24
+    met = np.where(np.isnan(asked), rate > 40, rate >= asked).astype(np.int64)
+    delay = 400 / rate
+    return {
+        "qos_met": _fit(features, met, session, dev, rate),
+        "latency_loss": _fit(features, (delay > 20).astype(np.int64), session, dev, delay),
+    }
 
 
 def _fit(features: Any, label: Any, session: Any, dev: Any, value: Any) -> TaskModel:
@@ -90,6 +98,21 @@ def bundle_folder(folder: Path, **changed: Any) -> Path:
 
 def filled(world: World, profile: str, repo: Path) -> Path:
     """The folder of a feature store that holds the small world's features, subscribers by pseudonym."""
+    if profile != "embedded":
+        return _filled(world, profile, repo)
+    shutil.copytree(_embedded(world).parent, repo.parent, dirs_exist_ok=True)
+    if repo.name != REPO:
+        (repo.parent / REPO).rename(repo)
+    return repo
+
+
+@cache
+def _embedded(world: World) -> Path:
+    """Filled once, to be copied."""
+    return _filled(world, "embedded", world.folder.with_name("filled") / REPO)
+
+
+def _filled(world: World, profile: str, repo: Path) -> Path:
     features = repo.parent / "data" / "features"
     for path in world.features.rglob("*.parquet"):
         rows = pl.read_parquet(path)
