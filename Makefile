@@ -2,6 +2,7 @@ SOURCE ?= simulator
 DURATION ?= 1800
 PROFILE ?= embedded
 PYTHON ?= python3
+COMPILE ?= --compile-bytecode
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -20,7 +21,7 @@ setup: .venv/.ready ## make the locked environment in .venv (uv comes into it if
 	@test -x $(BIN)/uv || { $(BIN)/python -m ensurepip --upgrade >/dev/null 2>&1; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	@echo "installing the locked environment into .venv"
-	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --group dev
+	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --inexact $(COMPILE) --group dev
 	@touch $@
 
 run: setup ## raw rows to a registered model and a report; SOURCE=simulator|ucc5g|taiwan_ho|nef
@@ -78,7 +79,8 @@ lint: setup ## formatting, lint, types and import layers
 reproduce: setup ## clone this commit into an empty folder and run every source there
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	git clone --quiet . "$$scratch/clone" && cd "$$scratch/clone" && \
-	$(MAKE) --no-print-directory run && \
+	unset PYTHONDONTWRITEBYTECODE && \
+	$(MAKE) --no-print-directory COMPILE= run && \
 	ACCEPTANCE_CLONE="$$PWD" .venv/bin/python -m pytest -q -p no:randomly acceptance && \
 	$(MAKE) --no-print-directory run SOURCE=ucc5g && \
 	$(MAKE) --no-print-directory run SOURCE=taiwan_ho

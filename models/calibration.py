@@ -5,8 +5,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from schemas.errors import QosError
 
@@ -36,6 +34,8 @@ def fit_calibration(
 ) -> Calibration:
     """The calibration of raw probabilities to 0/1 labels of rows that the classifier never saw."""
     if kind == "isotonic":
+        from sklearn.isotonic import IsotonicRegression
+
         model = IsotonicRegression(y_min=EDGE, y_max=1 - EDGE, out_of_bounds="clip")
         model.fit(raw, label, sample_weight=weight)
         return Calibration(
@@ -43,6 +43,8 @@ def fit_calibration(
             raw=tuple(float(x) for x in model.X_thresholds_),
             probability=tuple(float(y) for y in model.y_thresholds_),
         )
+    from sklearn.linear_model import LogisticRegression
+
     curve = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000)
     curve.fit(_logit(raw)[:, None], label, sample_weight=weight)
     slope = float(curve.coef_[0, 0])

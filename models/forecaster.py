@@ -13,15 +13,17 @@ final ones, made the band too wide (by 2 to 5 points of coverage on three source
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import Calibration, Kind, calibrated, fit_calibration
 from models.conformal import Bands, adjusted, fit_bands
 from models.metrics import QUANTILES
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -132,9 +134,9 @@ class Forecast:
 
     def __init__(self, model: TaskModel) -> None:
         self.model = model
-        self.classifier = lgb.Booster(model_str=model.classifier)
-        self.radio = lgb.Booster(model_str=model.radio) if model.radio else None
-        self.quantiles = [lgb.Booster(model_str=text) for text in model.quantiles]
+        self.classifier = _booster(model.classifier)
+        self.radio = _booster(model.radio) if model.radio else None
+        self.quantiles = [_booster(text) for text in model.quantiles]
 
     def probability(self, features: Floats) -> Floats:
         """Calibrated probability of the task's event for each row of features (NaN = unknown)."""
@@ -158,7 +160,7 @@ def dev_loss(rows: Rows, names: list[str], settings: Settings, seed: int) -> flo
 
 def predict_text(model: str, features: Floats) -> Floats:
     """What the booster in LightGBM's text form says for each row."""
-    return _predict(lgb.Booster(model_str=model), features)
+    return _predict(_booster(model), features)
 
 
 def _objectives(rows: Rows, names: list[str], radio: list[str]) -> list[_Objective]:
@@ -215,8 +217,10 @@ def _dataset(
     chosen: NDArray[np.bool_],
     names: list[str],
     parameters: dict[str, Any],
-    reference: lgb.Dataset | None = None,
-) -> lgb.Dataset:
+    reference: "lgb.Dataset | None" = None,
+) -> "lgb.Dataset":
+    import lightgbm as lgb
+
     return lgb.Dataset(
         rows.features[chosen][:, objective.columns],
         objective.target[chosen],
@@ -231,6 +235,8 @@ def _stopped(
     objective: _Objective, rows: Rows, names: list[str], settings: Settings, seed: int
 ) -> _Stopped:
     """Fitted on train alone for as many rounds as made the dev loss least."""
+    import lightgbm as lgb
+
     train, dev = objective.usable & ~rows.dev, objective.usable & rows.dev
     parameters = _parameters(objective, int(train.sum()), settings, seed)
     data = _dataset(objective, rows, train, names, parameters)
@@ -256,6 +262,8 @@ def _fit(
     seed: int,
 ) -> str:
     """The booster's text after a given number of rounds on the chosen rows."""
+    import lightgbm as lgb
+
     parameters = _parameters(objective, int(chosen.sum()), settings, seed)
     data = _dataset(objective, rows, chosen, names, parameters)
     return str(lgb.train(parameters, data, rounds).model_to_string())
@@ -290,14 +298,21 @@ def _bands(rows: Rows, quantiles: tuple[str, ...], settings: Settings) -> Bands:
     """Conformal amounts from dev, which the quantile models did not learn from."""
     assert rows.value is not None  # quantiles were fitted, so there is a target
     dev = rows.dev & np.isfinite(rows.value)
-    boosters = [lgb.Booster(model_str=text) for text in quantiles]
+    boosters = [_booster(text) for text in quantiles]
     raw = _sorted_quantiles(boosters, rows.features[dev])
     return fit_bands(raw, np.arcsinh(rows.value[dev]), settings.coverage, settings.width_classes)
 
 
-def _sorted_quantiles(boosters: list[lgb.Booster], features: Floats) -> Floats:
+def _booster(text: str) -> "lgb.Booster":
+    """The parsed trees. (Who only reads or moves a bundle need not import the library.)"""
+    import lightgbm as lgb
+
+    return lgb.Booster(model_str=text)
+
+
+def _sorted_quantiles(boosters: "list[lgb.Booster]", features: Floats) -> Floats:
     return np.sort(np.column_stack([_predict(booster, features) for booster in boosters]), axis=1)
 
 
-def _predict(booster: lgb.Booster, features: Floats) -> Floats:
+def _predict(booster: "lgb.Booster", features: Floats) -> Floats:
     return np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)

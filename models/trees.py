@@ -8,13 +8,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import QosError, listed
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +34,10 @@ class Trees:
     text: str
 
     @cached_property
-    def booster(self) -> lgb.Booster:
+    def booster(self) -> "lgb.Booster":
         """The parsed trees."""
+        import lightgbm as lgb
+
         return lgb.Booster(model_str=self.text)
 
     def predict(self, matrix: Floats) -> Floats:
@@ -57,6 +61,8 @@ def grown(
     parameters: LightGBM's, without those that make the same rows give the same bytes; where there are
     few rows, a leaf holds at least a fiftieth of them instead of `min_data_in_leaf`.
     """
+    import lightgbm as lgb
+
     least = max(LEAST_ROWS, min(parameters["min_data_in_leaf"], len(target) // 50))
     every = parameters | {
         "min_data_in_leaf": least, "seed": seed, "deterministic": True, "force_row_wise": True,
