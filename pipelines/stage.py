@@ -16,7 +16,6 @@ written. A `QosError` ends the stage with one line and exit code 1.
 """
 
 import argparse
-import gc
 import inspect
 import json
 import os
@@ -35,14 +34,11 @@ import polars as pl
 from pipelines.params import PARAMS_FILE, TIMINGS, read_params
 from schemas.errors import QosError
 
-GARBAGE_AFTER = 50_000  # new objects; at 700 a tenth of importing Feast is spent looking for cycles
-
 
 def run(function: Callable[..., Any], argv: list[str] | None = None) -> None:
     """Runs one stage from the command line and exits; see the module's docstring."""
     stage = function.__name__
     started = time.perf_counter()
-    gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     try:
         arguments = _parser(function).parse_args(argv)
         result = function(**_inputs(function, stage, arguments))
