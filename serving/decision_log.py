@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow.parquet as pq
 
 from serving import outcome, record
+from serving.in_loop import Do
 from serving.outcome import KINDS, Kind, Outcome
 from serving.parquet_log import ParquetLog, files_of, read_ids
 from serving.record import DecisionRecord
@@ -42,23 +43,21 @@ class DecisionLog:
         writes; most_waiting: rows in memory, past which they are lost; appended: told every decision at
         once, recorded: as it is written, in a thread of its own; both raise nothing."""
         self.folder, self._telling, self._appended = folder, threading.Lock(), appended
-
-        def kept(given: Any) -> DecisionRecord:
-            made = _record(given)
-            recorded(made)
-            return made
-
         self._decisions: ParquetLog[Any, DecisionRecord] = ParquetLog(
-            folder / DECISIONS, kept, record.to_table, lambda n: dropped("decision", n),
-            flush_s, rows_a_file, most_waiting,
+            folder / DECISIONS, _record, record.SCHEMA, record.columns, lambda n: dropped("decision", n),
+            flush_s, rows_a_file, most_waiting, recorded,
         )  # fmt: skip
         self._outcomes: dict[Kind, ParquetLog[Outcome, Outcome]] = {
             kind: ParquetLog(
-                folder / OUTCOMES / kind, _same, outcome.to_table,
+                folder / OUTCOMES / kind, _same, outcome.SCHEMA, outcome.columns,
                 lambda n: dropped("outcome", n), flush_s, rows_a_file, most_waiting,
             )
             for kind in KINDS
         }  # fmt: skip
+
+    def work(self, do: Do) -> None:
+        """Where decisions are made into rows and columns from now on."""
+        self._decisions.do = do
 
     def append(self, decided: "Decided | DecisionRecord") -> None:
         """Keeps a decision."""

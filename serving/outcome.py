@@ -1,6 +1,6 @@
 """What became of a decision, as others tell it, and whether the request was met."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,16 +55,12 @@ SCHEMA = pa.schema([(EVENT, _TIME), (ARRIVAL, _TIME), *_PLAIN.items()])
 """A row an outcome: `event_timestamp` is when it was true, `arrival_timestamp` when it was written."""
 
 
-def to_table(outcomes: Sequence[Outcome], written_us: int) -> pa.Table:
-    """The outcomes as rows of `SCHEMA`."""
-    columns = {
-        EVENT: pa.array([one.observed_us for one in outcomes], pa.int64()).cast(_TIME),
-        ARRIVAL: pa.array([written_us] * len(outcomes), pa.int64()).cast(_TIME),
-    } | {
-        name: pa.array([getattr(one, name) for one in outcomes], kind)
-        for name, kind in _PLAIN.items()
-    }
-    return pa.table(columns, schema=SCHEMA)
+def columns(outcomes: Sequence[Outcome], written_us: int) -> Iterator[tuple[str, pa.Array]]:
+    """The outcomes as columns of `SCHEMA`, one after the other."""
+    yield EVENT, pa.array([one.observed_us for one in outcomes], pa.int64()).cast(_TIME)
+    yield ARRIVAL, pa.array([written_us] * len(outcomes), pa.int64()).cast(_TIME)
+    for name, kind in _PLAIN.items():
+        yield name, pa.array([getattr(one, name) for one in outcomes], kind)
 
 
 def from_table(table: pa.Table) -> list[Outcome]:

@@ -12,23 +12,27 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serving.in_loop import Do, here
 from serving.record import day_of, decided_us_of
 
 Given = TypeVar("Given")
 Kept = TypeVar("Kept")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 _TURN_S = 0.05  # between two looks at what was appended: little work each time holds up no request
-_FEW = 8  # rows after which the request path may run
-_SLICE = 64  # rows of one conversion to columns
-_PAUSE_S = 0.001
-_LONG_PAUSE_S = 0.03
+_FEW, _GONE = 8, 64  # rows that are made, and let go of, before requests may run again
+_MORE = 8  # times as many where they come faster than they are written
+_SLICE = 512  # rows whose columns are made one after the other
+_MOMENT_S = 0.0005  # of making columns, before requests may run again
+_PAUSE_S = 0.003
 _TORN_S = 60
 _NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})_[0-9a-f]{8}\.parquet")
 
@@ -44,18 +48,24 @@ class ParquetLog(Generic[Given, Kept]):
         self,
         folder: Path,
         kept: Callable[[Given], Kept],
-        to_table: Callable[[Sequence[Kept], int], pa.Table],
+        schema: pa.Schema,
+        columns: Callable[[Sequence[Kept], int], Iterator[tuple[str, pa.Array]]],
         dropped: Callable[[int], None],
         flush_s: float = 5.0,
         rows_a_file: int = 4096,
         most_waiting: int = 65_536,
+        seen: Callable[[Kept], None] = lambda row: None,
     ) -> None:
-        """kept: turns what is appended into a row; dropped: told how many rows were lost.
+        """kept: turns what is appended into a row; columns: turns rows and the time of writing
+        (microseconds since 1970) into those of the schema; dropped: told how many rows were lost;
+        seen: told each row in the log's thread. `do` says where rows and columns are made.
 
         Removes what a crash left half-written in `folder` over a minute ago.
         """
         self.folder = folder
-        self._kept, self._to_table, self._dropped = kept, to_table, dropped
+        self._kept, self._columns, self._schema = kept, columns, schema
+        self._dropped, self._seen = dropped, seen
+        self.do: Do = here
         self._flush_s, self._rows, self._most = flush_s, rows_a_file, most_waiting
         self._waiting: dict[str, Given] = {}  # as appended
         self._turning: dict[str, Given] = {}  # of them those under way to
@@ -127,27 +137,50 @@ class ParquetLog(Generic[Given, Kept]):
                     self._write(paced=True)
                     due = time.monotonic() + self._flush_s
 
-    def _pause(self, paced: bool, seconds: float) -> None:
-        """Lets the request path run."""
-        if paced and not self._ended:
-            time.sleep(seconds)
+    def _behind(self, paced: bool) -> bool:
+        return not paced or self._ended or len(self._waiting) + len(self._turning) > self._rows
+
+    def _parts(self, rows: Sequence[T], usual: int, paced: bool) -> Iterator[Sequence[T]]:
+        """So many at a time, with pauses in which requests run; more without where that is too slow."""
+        place = 0
+        while place < len(rows):
+            if place:
+                self._pause(paced)
+            few = usual * _MORE if self._behind(paced) else usual
+            yield rows[place : place + few]
+            place += few
+
+    def _pause(self, paced: bool) -> None:
+        """Lets requests run."""
+        if not self._behind(paced):
+            time.sleep(_PAUSE_S)
 
     def _turn(self, paced: bool) -> None:
         """What was appended becomes rows; one that cannot is lost."""
         with self._lock:
             self._turning, self._waiting = self._waiting, {}
-        for place, (row_id, given) in enumerate(self._turning.items()):
-            if place % _FEW == _FEW - 1:
-                self._pause(paced, _PAUSE_S)
+        for some in self._parts(list(self._turning), _FEW, paced):
+            made = self.do(partial(self._made, some))
+            with self._lock:
+                self._ready.update(made)
+            self._forget(self._turning, some)
+            for row in made.values():
+                self._seen(row)
+
+    def _made(self, row_ids: Sequence[str]) -> dict[str, Kept]:
+        made = {}
+        for row_id in row_ids:
             try:
-                kept = self._kept(given)
+                made[row_id] = self._kept(self._turning[row_id])
             except Exception:  # the log must outlive a fault of one row
                 self._lose_one()
-            else:
-                with self._lock:
-                    self._ready[row_id] = kept
+        return made
+
+    def _forget(self, some: dict[str, T], row_ids: Sequence[str]) -> None:
+        """Few at a time: nothing else runs while many objects are let go of."""
         with self._lock:
-            self._turning = {}
+            gone = [some.pop(row_id) for row_id in row_ids]
+        del gone  # when others may have the lock
 
     def _write(self, paced: bool) -> None:
         with self._lock:
@@ -156,8 +189,8 @@ class ParquetLog(Generic[Given, Kept]):
             for begin in range(0, len(ids), self._rows):
                 some = ids[begin : begin + self._rows]
                 self._write_file(day, some, paced)
-        with self._lock:
-            self._writing = {}
+                for few in self._parts(some, _GONE, paced):
+                    self._forget(self._writing, few)
 
     def _write_file(self, day: str, ids: list[str], paced: bool) -> None:
         """One file of these rows; what cannot be written, as on a full disk, is lost."""
@@ -174,18 +207,21 @@ class ParquetLog(Generic[Given, Kept]):
 
     def _tables(self, rows: list[Kept], paced: bool) -> Iterator[pa.Table]:
         now = time.time_ns() // 1000
-        for begin in range(0, len(rows), _SLICE):
-            some = rows[begin : begin + _SLICE]
-            self._pause(paced, _LONG_PAUSE_S)
+        for some in self._parts(rows, _SLICE, paced):
+            columns, made = self._columns(some, now), dict[str, pa.Array]()
             try:
-                yield self._to_table(some, now)
+                while self.do(partial(_made_columns, columns, made)):
+                    self._pause(paced)
+                table = pa.table(made, schema=self._schema)
             except Exception:
                 yield from self._one_by_one(some, now)
+            else:
+                yield table
 
-    def _one_by_one(self, rows: list[Kept], now: int) -> Iterator[pa.Table]:
+    def _one_by_one(self, rows: Sequence[Kept], now: int) -> Iterator[pa.Table]:
         for one in rows:
             try:
-                table = self._to_table([one], now)
+                table = pa.table(dict(self._columns([one], now)), schema=self._schema)
             except Exception:
                 self._lose_one()
             else:
@@ -222,13 +258,30 @@ def write_whole(folder: Path, first: str, last: str, table: pa.Table) -> Path:
     beside = folder / f".{path.name}.part"
     try:
         with beside.open("wb") as file:
-            pq.write_table(table.combine_chunks(), file, compression="zstd")
+            pq.write_table(
+                table.combine_chunks(), file, compression="zstd", use_dictionary=_repeated(table)
+            )
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def _made_columns(columns: Iterator[tuple[str, pa.Array]], made: dict[str, pa.Array]) -> bool:
+    """Takes columns for a moment; whether there may be more."""
+    end = time.perf_counter() + _MOMENT_S
+    for name, column in columns:
+        made[name] = column
+        if time.perf_counter() > end:
+            return True
+    return False
+
+
+def _repeated(table: pa.Table) -> list[str]:
+    """The columns of texts: a dictionary of numbers takes long and saves nothing."""
+    return [one.name for one in table.schema if pa.types.is_string(one.type)]
 
 
 def _by_day(row_ids: Sequence[str]) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ rebuild vector and score (`serving.replay`), and to join decisions with outcomes
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -124,20 +124,17 @@ SCHEMA = pa.schema(
 """A row a decision: `event_timestamp` is when it was made, `arrival_timestamp` when it was written."""
 
 
-def to_table(records: Sequence[DecisionRecord], written_us: int) -> pa.Table:
-    """The records as rows of `SCHEMA`."""
-    columns: dict[str, pa.Array] = {
-        EVENT: pa.array([one.decided_us for one in records], pa.int64()).cast(_TIME),
-        ARRIVAL: pa.array([written_us] * len(records), pa.int64()).cast(_TIME),
-    }
+def columns(records: Sequence[DecisionRecord], written_us: int) -> Iterator[tuple[str, pa.Array]]:
+    """The records as columns of `SCHEMA`, one after the other."""
+    yield EVENT, pa.array([one.decided_us for one in records], pa.int64()).cast(_TIME)
+    yield ARRIVAL, pa.array([written_us] * len(records), pa.int64()).cast(_TIME)
     for name, kind in _PLAIN.items():
         values: list[Any] = [getattr(one, name) for one in records]
         if name == "overrides":
             values = [list(one.items()) for one in values]
-        columns[name] = pa.array(values, kind)
+        yield name, pa.array(values, kind)
     for name, kind in _ROWS.items():
-        columns[name] = _nested([getattr(one, name) for one in records], kind)
-    return pa.table(columns, schema=SCHEMA)
+        yield name, _nested([getattr(one, name) for one in records], kind)
 
 
 def from_table(table: pa.Table) -> list[DecisionRecord]:

@@ -14,6 +14,7 @@ from serving.explain_api import explain_routes
 from serving.feedback_api import feedback_routes
 from serving.gate import AdaptiveGate
 from serving.guard import guarded
+from serving.in_loop import here, in_loop
 from serving.logs import Logs
 from serving.metrics import Metrics
 from serving.models_part import ModelsPart, PartSettings
@@ -63,11 +64,13 @@ def service_app(settings: ServingSettings) -> FastAPI:
 
         async def begin(_: Service) -> None:
             logs.begin()
+            decisions.work(in_loop(asyncio.get_running_loop()))
             service.in_background(watch_store(service, breakers))
             for told in unknown_variables():
                 log.warning(told)
 
         async def end(_: Service) -> None:
+            decisions.work(here)
             await asyncio.to_thread(decisions.close)
             if tracing is not None:
                 await asyncio.to_thread(tracing.end)

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving import parquet_log
 from serving.decision_log import DECISIONS, DecisionLog, all_decisions, read_decisions
 from serving.outcome import Outcome
 from serving.parquet_log import _SLICE, ParquetLog, files_of
-from serving.record import SCHEMA, day_of, decided_us_of, from_table, to_table
+from serving.record import SCHEMA, columns, day_of, decided_us_of, from_table
 from tests.serving.record_kit import DAY, NOON, SECOND, id_at, made, same
 
 LONG_S = 3600.0  # no write but by flush
@@ -50,7 +52,7 @@ def log(tmp_path: Path, lost: list[tuple[str, int]]) -> Iterator[DecisionLog]:
     ids=["scored", "not scored", "of different sizes", "with nulls"],
 )
 def test_a_record_comes_back_from_arrow_as_it_was(records: list[Any]) -> None:
-    table = to_table(records, NOON + SECOND)
+    table = pa.table(dict(columns(records, NOON + SECOND)), schema=SCHEMA)
     assert table.schema == SCHEMA
     back = from_table(table)
     assert [same(one, other) for one, other in zip(records, back, strict=True)] == [True] * len(
@@ -124,7 +126,7 @@ def test_appending_never_waits_for_the_writer_and_counts_what_it_loses(tmp_path:
     def count(rows: int) -> None:
         lost[0] += rows
 
-    log = ParquetLog(tmp_path, slow, to_table, count, 0.01, 1000, most_waiting=500)
+    log = ParquetLog(tmp_path, slow, SCHEMA, columns, count, 0.01, 1000, most_waiting=500)
     log.append(id_at(NOON), made())
     time.sleep(0.1)  # the writer now holds the first and waits
     records = [made(NOON + n * 1000) for n in range(1, 2001)]
@@ -161,22 +163,35 @@ def test_a_disk_that_takes_no_file_loses_rows_and_counts_them(
     assert len(list(all_decisions(log.folder))) == 1
 
 
-def test_a_file_that_cannot_be_made_loses_its_rows_and_the_log_lives_on(tmp_path: Path) -> None:
-    lost: list[int] = []
+def test_a_file_that_cannot_be_made_loses_its_rows_and_the_log_lives_on(
+    log: DecisionLog, lost: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise pa.ArrowInvalid("no such file can be made")
 
-    def of_one_kind(records: Any, now: int) -> Any:
-        table = to_table(records, now)
-        return table if len(records) > 1 else table.select(["decision_id"])
-
-    log = ParquetLog(tmp_path, lambda one: one, of_one_kind, lost.append, LONG_S)
-    for n in range(_SLICE + 1):  # the last of them in a part of its own, of other columns
-        log.append(id_at(NOON, n), made(chance=n))
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet_log, "write_whole", broken)
+        for n in range(3):
+            log.append(made(chance=n))
+        log.flush()
+    assert lost == [("decision", 3)]
+    log.append(made(chance=4))
     log.flush()
-    assert lost == [_SLICE + 1]
-    for n in range(2):
-        log.append(id_at(NOON, n), made(chance=n))
-    log.close()
-    assert [pq.read_metadata(path).num_rows for path in files_of(tmp_path)] == [2]
+    assert lost == [("decision", 3)] and len(list(all_decisions(log.folder))) == 1
+
+
+def test_rows_of_several_parts_come_back_in_order_but_for_what_cannot_be_written(
+    log: DecisionLog, lost: list[tuple[str, int]]
+) -> None:
+    rows = [made(NOON + 1000 * n, n) for n in range(_SLICE + 40)]
+    bad = made(NOON + 1000 * _SLICE + 500, five_qi="no number")
+    for one in (*rows, bad):
+        log.append(one)
+    log.flush()
+    assert lost == [("decision", 1)]
+    found = list(all_decisions(log.folder))
+    assert [one.decision_id for one in found] == [one.decision_id for one in rows]
+    assert all(same(one, other) for one, other in zip(found, rows, strict=True))
 
 
 def test_what_comes_after_the_end_is_counted(log: DecisionLog, lost: list[tuple[str, int]]) -> None:
