@@ -29,10 +29,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _TURN_S = 0.05  # between two looks at what was appended: little work each time holds up no request
 _FEW, _GONE = 8, 64  # rows that are made, and let go of, before requests may run again
-_MORE = 8  # times as many where they come faster than they are written
+_MORE = 8  # times as many, without pauses, once a quarter of what may wait does
 _SLICE = 512  # rows whose columns are made one after the other
 _MOMENT_S = 0.0005  # of making columns, before requests may run again
-_PAUSE_S = 0.003
+_PAUSE_S = 0.002
 _TORN_S = 60
 _NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})_[0-9a-f]{8}\.parquet")
 
@@ -138,7 +138,8 @@ class ParquetLog(Generic[Given, Kept]):
                     due = time.monotonic() + self._flush_s
 
     def _behind(self, paced: bool) -> bool:
-        return not paced or self._ended or len(self._waiting) + len(self._turning) > self._rows
+        waiting = len(self._waiting) + len(self._turning)
+        return not paced or self._ended or waiting > self._most // 4
 
     def _parts(self, rows: Sequence[T], usual: int, paced: bool) -> Iterator[Sequence[T]]:
         """So many at a time, with pauses in which requests run; more without where that is too slow."""
@@ -207,7 +208,8 @@ class ParquetLog(Generic[Given, Kept]):
 
     def _tables(self, rows: list[Kept], paced: bool) -> Iterator[pa.Table]:
         now = time.time_ns() // 1000
-        for some in self._parts(rows, _SLICE, paced):
+        for begin in range(0, len(rows), _SLICE):
+            some = rows[begin : begin + _SLICE]
             columns, made = self._columns(some, now), dict[str, pa.Array]()
             try:
                 while self.do(partial(_made_columns, columns, made)):
