@@ -31,7 +31,7 @@ AWAY = "store_away"
 BEFORE_S, AFTER_S = 3.0, 5.0
 WINDOW_S, SHARE = 0.5, 0.99  # so much of a window without AWAY is a service that has recovered
 MOST_MS, MOST_RECOVERY_S = 50.0, 2.0
-Ends = Callable[[], float]
+Ends = Callable[[], tuple[float, float]]
 
 
 def main(
@@ -73,14 +73,14 @@ def phase(
         end = fault()
         gone = time.time()
         time.sleep(down)
-        back = end()
-    return judged(load, gone, back)
+        coming, back = end()
+    return judged(load, gone, coming, back)
 
 
-def judged(load: Offered, gone: float, back: float) -> dict[str, Any]:
-    """gone, back: when Redis went and returned, seconds since 1970."""
+def judged(load: Offered, gone: float, coming: float, back: float) -> dict[str, Any]:
+    """gone, coming, back: when Redis went, may have answered again and did; seconds since 1970."""
     away = [one for one in load.answers if _reason(one) == AWAY]
-    during = [one for one in load.answers if gone <= one.due < back]
+    during = [one for one in load.answers if gone <= one.due < coming]
     caught = gone - MOST_MS / 1e3  # what was under way when Redis went is of the outage too
     took = np.array([one.ms for one in away if caught <= one.due < back] or [np.nan])
     return {
@@ -165,13 +165,13 @@ def misses(result: dict[str, Any]) -> list[str]:
 
 
 def hang(port: int) -> Ends:
-    """Redis is there and never answers; what ends that tells when it did."""
+    """Redis is there and never answers; what ends that tells from when to when it did."""
     process = _process(port)
     os.kill(process, signal.SIGSTOP)
 
-    def resume() -> float:
+    def resume() -> tuple[float, float]:
         os.kill(process, signal.SIGCONT)
-        return time.time()
+        return time.time(), time.time()
 
     return resume
 
@@ -182,9 +182,10 @@ def kill(port: int, folder: Path, servers: contextlib.ExitStack) -> Ends:
         client.save()
     os.kill(_process(port), signal.SIGKILL)
 
-    def restart() -> float:
+    def restart() -> tuple[float, float]:
+        coming = time.time()
         servers.enter_context(redis_server(folder, port=port))
-        return time.time()
+        return coming, time.time()
 
     return restart
 

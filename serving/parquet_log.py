@@ -29,7 +29,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _TURN_S = 0.05  # between two looks at what was appended: little work each time holds up no request
 _FEW, _GONE = 8, 64  # rows that are made, and let go of, before requests may run again
-_MORE = 8  # times as many, without pauses, once a quarter of what may wait does
+_MORE = 8  # times as many, without pauses, once two files' rows wait
 _SLICE = 512  # rows whose columns are made one after the other
 _MOMENT_S = 0.0005  # of making columns, before requests may run again
 _PAUSE_S = 0.002
@@ -139,7 +139,7 @@ class ParquetLog(Generic[Given, Kept]):
 
     def _behind(self, paced: bool) -> bool:
         waiting = len(self._waiting) + len(self._turning)
-        return not paced or self._ended or waiting > self._most // 4
+        return not paced or self._ended or waiting > 2 * self._rows
 
     def _parts(self, rows: Sequence[T], usual: int, paced: bool) -> Iterator[Sequence[T]]:
         """So many at a time, with pauses in which requests run; more without where that is too slow."""

@@ -52,15 +52,15 @@ def test_recovery_is_when_the_share_is_back_and_not_the_first_lucky_answer() -> 
 )  # fmt: skip
 def test_a_fallback_that_states_what_nobody_knew_is_a_miss(wrong: dict[str, Any]) -> None:
     good = [answer(n / 100, AWAY if 100 <= n < 200 else "ok") for n in range(400)]
-    assert misses(summary({"hangs": judged(Offered(400, 0, good), 1.0, 2.0)}, 100, 1)) == []
+    assert misses(summary({"hangs": judged(Offered(400, 0, good), 1.0, 2.0, 2.0)}, 100, 1)) == []
     bad = [answer(1.5, AWAY, **wrong)]
-    found = summary({"hangs": judged(Offered(401, 0, good + bad), 1.0, 2.0)}, 100, 1)
+    found = summary({"hangs": judged(Offered(401, 0, good + bad), 1.0, 2.0, 2.0)}, 100, 1)
     assert misses(found) == ["1 fallbacks state what nobody knew"]
 
 
 def test_lost_late_and_other_answers_are_misses() -> None:
     good = [answer(n / 100, AWAY if 100 <= n < 200 else "ok", ms=60.0) for n in range(400)]
-    found = summary({"x": judged(Offered(403, 3, [*good, answer(1.5)]), 1.0, 2.0)}, 100, 1)
+    found = summary({"x": judged(Offered(403, 3, [*good, answer(1.5)]), 1.0, 2.0, 2.0)}, 100, 1)
     assert misses(found) == [
         "3 server errors", "fallback p99 60.0 ms, at most 50", "1 answers gave another reason",
     ]  # fmt: skip
