@@ -11,7 +11,7 @@ from feature_repo.store import REPO, open_store, quiet
 from lifecycle.bundles import load
 from lifecycle.pseudonym import read_key
 from lifecycle.registry import find_version, load_version, open_registry, tracking_uri
-from models.bundle import Bundle, check_features
+from models.bundle import Bundle, BundleError, check_features
 from schemas.errors import QosError, listed
 from serving.domain import Domain, domain_of
 from serving.registered import ask_registry
@@ -113,7 +113,12 @@ def _bundle(settings: Settings, breakers: Breakers | None) -> tuple[Bundle, str]
         registry = open_registry(settings.registry_uri or tracking_uri())
         found = find_version(registry, settings.model)
         version = f"{found.name}/{found.version}"
-        return load_version(registry, version), version
+        try:
+            return load_version(registry, version), version
+        except BundleError as error:
+            raise BundleError(
+                f"{version}: {error}; `--model` takes another version, as {found.name}@challenger"
+            ) from None
 
     return fetch() if breakers is None else ask_registry(breakers, fetch)
 

@@ -20,6 +20,7 @@ from serving.requests import PredictRequest
 from serving.state import CoreSettings, NoBreakers, Service
 from tests.conftest import World
 from tests.serving.core_kit import app_on, bundle_folder, busiest, filled, running
+from tests.serving.models_kit import registered
 
 
 @pytest.fixture
@@ -46,6 +47,18 @@ def test_a_bundle_cut_short_does_not_start(tmp_path: Path, repo: Path, name: str
     (folder / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):
         load_live(settings(folder, repo))
+
+
+def test_a_registered_bundle_that_is_not_read_says_which_and_what_to_do(
+    tmp_path: Path, repo: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'registry' / 'mlflow.db'}"
+    registered(uri)
+    for manifest in (tmp_path / "registry" / "mlartifacts").rglob("manifest.json"):
+        manifest.write_text(manifest.read_text(encoding="utf-8")[:40], encoding="utf-8")
+    wanted = CoreSettings(model="qos@champion", repo=repo, registry_uri=uri)
+    with pytest.raises(BundleError, match=r"qos/1: .*`--model` takes another .*qos@challenger"):
+        load_live(wanted)
 
 
 def test_a_store_without_the_service_does_not_start(tmp_path: Path) -> None:
