@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 _TURN_S = 0.05  # between two looks at what was appended: little work each time holds up no request
 _FEW, _GONE = 8, 64  # rows that are made, and let go of, before requests may run again
 _MORE = 8  # times as many, without pauses, once two files' rows wait
-_SLICE = 512  # rows whose columns are made one after the other
+_SLICE = 128  # rows whose columns are made one after the other
+_GROUP = 512  # rows that are written at once
 _MOMENT_S = 0.0005  # of making columns, before requests may run again
 _PAUSE_S = 0.002
 _TORN_S = 60
@@ -195,36 +196,42 @@ class ParquetLog(Generic[Given, Kept]):
 
     def _write_file(self, day: str, ids: list[str], paced: bool) -> None:
         """One file of these rows; what cannot be written, as on a full disk, is lost."""
-        parts = list(self._tables([self._writing[one] for one in ids], paced))
-        if not parts:
-            return
+        rows, lost = [self._writing[one] for one in ids], list[Kept]()
         try:
-            table = pa.concat_tables(parts)
-            write_whole(self.folder / f"day={day}", ids[0], ids[-1], table)
+            tables = self._tables(rows, lost, paced)
+            write_whole(self.folder / f"day={day}", ids[0], ids[-1], self._schema, tables)
         except Exception:  # the log must outlive a fault of one file
-            rows = sum(map(len, parts))
-            log.exception("a file of %d rows could not be written; they are lost", rows)
-            self._dropped(rows)
+            left = len(rows) - len(lost)
+            log.exception("a file of %d rows could not be written; they are lost", left)
+            self._dropped(left)
 
-    def _tables(self, rows: list[Kept], paced: bool) -> Iterator[pa.Table]:
+    def _tables(self, rows: list[Kept], lost: list[Kept], paced: bool) -> Iterator[pa.Table]:
+        """Of `_GROUP` rows each; lost: what cannot be written goes there."""
         now = time.time_ns() // 1000
-        for begin in range(0, len(rows), _SLICE):
-            some = rows[begin : begin + _SLICE]
-            columns, made = self._columns(some, now), dict[str, pa.Array]()
-            try:
-                while self.do(partial(_made_columns, columns, made)):
-                    self._pause(paced)
-                table = pa.table(made, schema=self._schema)
-            except Exception:
-                yield from self._one_by_one(some, now)
-            else:
-                yield table
+        for begin in range(0, len(rows), _GROUP):
+            group = rows[begin : begin + _GROUP]
+            parts = []
+            for start in range(0, len(group), _SLICE):
+                parts += self._table(group[start : start + _SLICE], now, lost, paced)
+                self._pause(paced)
+            if parts:
+                yield pa.concat_tables(parts).combine_chunks()
 
-    def _one_by_one(self, rows: Sequence[Kept], now: int) -> Iterator[pa.Table]:
+    def _table(self, rows: list[Kept], now: int, lost: list[Kept], paced: bool) -> list[pa.Table]:
+        columns, made = self._columns(rows, now), dict[str, pa.Array]()
+        try:
+            while self.do(partial(_made_columns, columns, made)):
+                self._pause(paced)
+            return [pa.table(made, schema=self._schema)]
+        except Exception:
+            return list(self._one_by_one(rows, now, lost))
+
+    def _one_by_one(self, rows: list[Kept], now: int, lost: list[Kept]) -> Iterator[pa.Table]:
         for one in rows:
             try:
                 table = pa.table(dict(self._columns([one], now)), schema=self._schema)
             except Exception:
+                lost.append(one)
                 self._lose_one()
             else:
                 yield table
@@ -253,22 +260,29 @@ def files_of(folder: Path, day: str | None = None) -> list[Path]:
     return [p for f in folders for p in sorted(f.glob("*.parquet")) if _NAME.fullmatch(p.name)]
 
 
-def write_whole(folder: Path, first: str, last: str, table: pa.Table) -> Path:
-    """Writes a file that readers see whole or not at all, and that a power cut leaves whole."""
+def write_whole(
+    folder: Path, first: str, last: str, schema: pa.Schema, tables: Iterable[pa.Table]
+) -> None:
+    """Writes a file that readers see whole or not at all, and that a power cut leaves whole; none
+    where there are no rows."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{first}_{last}_{uuid.uuid4().hex[:8]}.parquet"
     beside = folder / f".{path.name}.part"
+    # a dictionary of numbers takes long and saves nothing
+    texts, rows = [one.name for one in schema if pa.types.is_string(one.type)], 0
     try:
-        with beside.open("wb") as file:
-            pq.write_table(
-                table.combine_chunks(), file, compression="zstd", use_dictionary=_repeated(table)
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with pq.ParquetWriter(
+            str(beside), schema, compression="zstd", use_dictionary=texts
+        ) as writer:
+            for table in tables:
+                writer.write_table(table)
+                rows += len(table)
+        if rows:
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    return path
 
 
 def _made_columns(columns: Iterator[tuple[str, pa.Array]], made: dict[str, pa.Array]) -> bool:
@@ -279,11 +293,6 @@ def _made_columns(columns: Iterator[tuple[str, pa.Array]], made: dict[str, pa.Ar
         if time.perf_counter() > end:
             return True
     return False
-
-
-def _repeated(table: pa.Table) -> list[str]:
-    """The columns of texts: a dictionary of numbers takes long and saves nothing."""
-    return [one.name for one in table.schema if pa.types.is_string(one.type)]
 
 
 def _by_day(row_ids: Sequence[str]) -> dict[str, list[str]]:
