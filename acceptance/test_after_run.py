@@ -48,11 +48,10 @@ def locked() -> None:
 
 @pytest.fixture(autouse=True)
 def as_found() -> Iterator[None]:
-    """Brings tracked files and outputs back. (No output changes without its hash in dvc.lock.)"""
+    """Brings tracked files and outputs back."""
     yield
-    if shell("git", "status", "--porcelain", "--untracked-files=no"):
-        shell("git", "checkout", "--quiet", ".")
-        shell("dvc", "checkout", "--quiet", "--force")
+    shell("git", "checkout", "--quiet", ".")
+    shell("dvc", "checkout", "--quiet", "--force")
 
 
 def test_a_run_with_nothing_changed_only_looks_at_the_store() -> None:

@@ -85,7 +85,7 @@ def _ranked(matrix: Any, limits: Any, begin: Any, ranks: Any) -> None:
     """How many thresholds lie below each value, twice: unknown is lowest there and highest here."""
     for row in range(matrix.shape[0]):
         for feature in range(matrix.shape[1]):
-            value, low, rest = matrix[row, feature], begin[feature], 0
+            value, low = matrix[row, feature], begin[feature]
             if value != value:
                 ranks[row, 2 * feature + 1] = _TOP
                 continue

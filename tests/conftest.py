@@ -1,6 +1,5 @@
 """A small simulated network, taken through the pipeline's own stages once for all tests."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,8 @@ from pipelines.sources.simulator import simulator
 from pipelines.stage import write_all
 from stores.counting import count_in_memory
 
-
-def examples(thorough: int = 100) -> int:
-    """How many a law is tried on: at most 40, or all with QOS_TEST_THOROUGH in the environment."""
-    return thorough if os.environ.get("QOS_TEST_THOROUGH") else min(thorough, 40)
-
-
 count_in_memory()
-# a busy machine is no fault of the code
-settings.register_profile("tests", deadline=None, max_examples=examples())
+settings.register_profile("tests", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("tests")
 
 SMALL = SimulatorParams(

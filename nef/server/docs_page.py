@@ -14,8 +14,8 @@ POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
 def local_docs(app: FastAPI, unfolded: bool = False) -> None:
     """Serves /docs; for an app that was made with `docs_url=None, redoc_url=None`.
 
-    unfolded: the routes are shown at once, not under their groups' names. Its
-    browser is told to load nothing from elsewhere.
+    unfolded: the routes are shown at once, not their groups' names alone. Its browser is told to load
+    nothing from elsewhere.
     """
     static = files("fastapi_offline") / "static"
     app.mount(ASSETS, StaticFiles(directory=str(static)), name="docs-assets")

@@ -13,7 +13,6 @@ from polars.testing import assert_frame_equal
 from feature_repo import compute
 from feature_repo.windows import View, Window, of
 from tests import oracle
-from tests.conftest import examples
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 OPS = tuple(oracle.OPS)
@@ -85,7 +84,7 @@ def assert_same(fast: pl.DataFrame, slow: list[dict[str, Any]]) -> None:
                 assert got[name] == value, name
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(measurements())
 def test_each_operation_equals_two_loops_with_late_rows(
     rows: list[dict[str, Any]],
@@ -95,7 +94,7 @@ def test_each_operation_equals_two_loops_with_late_rows(
     assert_same(fast, oracle.feature_rows(rows, rows, KEYS, named(view.windows)))
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(measurements())
 def test_ticks_equal_two_loops_with_late_rows(rows: list[dict[str, Any]]) -> None:
     tick = timedelta(seconds=5)
@@ -104,7 +103,7 @@ def test_ticks_equal_two_loops_with_late_rows(rows: list[dict[str, Any]]) -> Non
     assert_same(fast, oracle.feature_rows(rows, rows, KEYS, named(view.windows), tick))
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(measurements(), measurements())
 def test_another_tables_clock_asks_for_the_computation(
     rows: list[dict[str, Any]], clock: list[dict[str, Any]]
@@ -114,7 +113,7 @@ def test_another_tables_clock_asks_for_the_computation(
     assert_same(fast, oracle.feature_rows(rows, clock, KEYS, named(view.windows)))
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(measurements(), st.integers(0, 200))
 def test_cutting_the_data_at_a_time_changes_nothing_known_before(
     rows: list[dict[str, Any]], step: int

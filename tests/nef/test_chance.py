@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.stats import binom, poisson
 
 from nef.simulator import chance
-from tests.conftest import examples
 
 ranks, shares, packets = st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.integers(1, 30_000)
 
@@ -23,7 +22,7 @@ def drawn(packets: Any, share: Any, seed: int = 1) -> Any:
 
 
 @given(st.lists(st.tuples(packets, shares), min_size=1, max_size=9), st.integers(0, 99), ranks)
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_second_again_is_the_same_second(rows: Any, seed: int, within: float) -> None:
     sent, share = zip(*rows, strict=True)
     draws, lost = drawn(sent, share, seed)
@@ -35,7 +34,7 @@ def test_a_second_again_is_the_same_second(rows: Any, seed: int, within: float) 
 
 
 @given(packets, st.floats(0.001, 0.5), st.floats(0.001, 0.5), st.integers(0, 99), ranks)
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_with_a_greater_share_no_fewer_are_lost(
     sent: int, share: float, other: float, seed: int, within: float
 ) -> None:

@@ -12,7 +12,6 @@ from nef.simulator import city, closed_loop, services
 from nef.simulator.closed_loop import STAY
 from schemas.errors import QosError
 from schemas.service_class import SERVICE_CLASSES, class_of_5qi
-from tests.conftest import examples
 
 SECONDS = 120
 
@@ -142,7 +141,7 @@ def obvious_returns(moves: Any) -> Any:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, 3)), max_size=40))
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_ping_pongs_are_counted_as_two_loops_do(steps: Any) -> None:
     at, tick, moves, events = {0: 0, 1: 0, 2: 0}, 0, [], []
     for gap, ue, by in steps:

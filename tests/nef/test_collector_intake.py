@@ -22,7 +22,6 @@ from nef.client.intake import MAX_BODY_BYTES, Intake, quarantine_of
 from nef.client.journal import read_journal
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.monitoring_event import MonitoringEventSubscription
-from tests.conftest import examples
 from tests.nef.test_collector import KEY, PROTECTION
 from tests.served import served
 
@@ -283,7 +282,7 @@ def spoiled(draw: st.DrawFn) -> Any:
 
 
 @given(spoiled() | ANY)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_any_body_is_kept_or_quarantined_and_never_breaks_the_intake(
     intake: Intake, content: Any
 ) -> None:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from nef.client import journal as module
 from nef.client.journal import Journal, read_journal
 from schemas.errors import QosError
-from tests.conftest import examples
 
 WRITER = """
 import sys
@@ -70,7 +69,7 @@ def test_a_torn_last_line_is_cut_off_told_and_its_number_used_again(tmp_path: Pa
 
 
 @given(cut=st.integers(0, 200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_a_file_cut_anywhere_keeps_every_whole_line(tmp_path: Path, cut: int) -> None:
     lines = [orjson.dumps({"sequence": n, "t": "é" * n}) + b"\n" for n in range(1, 6)]
     path = tmp_path / f"cut-{cut}.ndjson"

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nef.simulator import chance, handover
-from tests.conftest import examples
 
 YES, NO = np.array([True]), np.array([False])
 
@@ -101,7 +100,7 @@ levels = st.integers(2, 5).flatmap(
 
 
 @given(levels, st.sampled_from([0.5, 2.5, 4.0]), st.integers(0, 3))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_vectors_agree_with_two_loops(rows: Any, hysteresis: float, trigger: int) -> None:
     events = walk(rows, hysteresis=hysteresis, trigger=trigger)[1]
     assert events == obvious_a3(rows, hysteresis, trigger)

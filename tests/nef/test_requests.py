@@ -20,7 +20,6 @@ from pipelines.admit import split
 from pipelines.sources.table import table
 from schemas.errors import QosError
 from schemas.service_class import SERVICE_CLASSES
-from tests.conftest import examples
 
 NAMES = list(SERVICE_CLASSES)
 FORMATS = ["csv", "json", "ndjson", "parquet"]
@@ -43,7 +42,7 @@ def refused(*arguments: object) -> str:
     seed=st.integers(0, 2**62),
     records=st.integers(1, 300),
 )
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_every_request_lies_in_its_classs_envelope(
     weights: dict[str, float], seed: int, records: int
 ) -> None:

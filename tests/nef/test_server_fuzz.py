@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from schemas.nef.as_session_with_qos import AsSessionWithQoSSubscription
 from schemas.nef.common import ProblemDetails
 from schemas.nef.monitoring_event import MonitoringEventSubscription
-from tests.conftest import examples
 from tests.nef.server_kit import MONITORING, QOS, Server, nef_server, qos, until
 
 NASTY: st.SearchStrategy[Any] = st.sampled_from(
@@ -30,9 +29,7 @@ PLACES = st.sampled_from(
      "/api/v1/ue_movement/start-loop", "/api/v1/ue_movement/stop-loop"]
 )  # fmt: skip
 LIMITS = settings(
-    max_examples=examples(150),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

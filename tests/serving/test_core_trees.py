@@ -12,7 +12,6 @@ from hypothesis.extra import numpy as hnp
 from schemas.errors import QosError
 from serving.score import below
 from serving.trees import together
-from tests.conftest import examples
 
 ROWS = np.random.default_rng(3)
 
@@ -55,7 +54,7 @@ VALUES = (
 )
 
 
-@settings(deadline=None, max_examples=examples(80))
+@settings(deadline=None, max_examples=80)
 @given(hnp.arrays(np.float64, st.tuples(st.integers(0, 9), st.just(4)), elements=VALUES))
 def test_the_same_to_the_last_bit(rows: Any) -> None:
     found = ASK(rows)

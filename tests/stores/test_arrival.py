@@ -19,7 +19,6 @@ from stores import arrival
 from stores.arrival import Watermark, batches, pull, source_rows
 from stores.engine import first_event
 from stores.times import BEYOND, micros
-from tests.conftest import examples
 from tests.stores.example import NOON
 from tests.stores.fillable import HOUR, trip, views, write_source
 
@@ -74,7 +73,7 @@ def at(instant: int | None) -> Any:
     return None if instant is None else NOON + instant * SECOND
 
 
-@settings(deadline=None, max_examples=examples(250))
+@settings(deadline=None, max_examples=250)
 @given(ROWS, INSTANTS, INSTANTS, st.one_of(st.none(), INSTANTS), st.integers(1, 9))
 def test_a_run_reads_the_newest_row_of_each_key(
     rows: list[tuple[int | None, int | None, int | None]],

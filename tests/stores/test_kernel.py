@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from stores import join, kernel
 from stores.kernel import CREATED, TIME, point_in_time, positions
-from tests.conftest import examples
 from tests.stores import pit_oracle
 from tests.stores.example import open_example
 
@@ -60,7 +59,7 @@ def joins(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]], 
 
 
 @given(joins(), ttls, st.booleans(), st.sampled_from(["us", "ns"]), st.booleans())
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_the_kernel_equals_two_loops(
     rows: tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]],
     ttl: timedelta | None,
@@ -126,7 +125,7 @@ drivers = st.integers(0, 1)
     ttls,
     st.booleans(),
 )
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_batches_give_the_same_as_one_piece(
     repo: FeatureStore,
     features: list[tuple[int, datetime, datetime | None, int]],

@@ -12,7 +12,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from stores.reader import OnlineReader, open_reader
-from tests.conftest import examples
 from tests.stores.wide_example import KEYS_OF, TYPES, open_wide, write_row
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -104,7 +103,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     made.close()
 
 
-@settings(deadline=None, max_examples=examples(80), phases=[Phase.generate])
+@settings(deadline=None, max_examples=80, phases=[Phase.generate])
 @given(
     stored=st.lists(rows(), max_size=12),
     asked=st.lists(st.tuples(DRIVERS, ZONES, ZONES, st.integers(1, 5)), min_size=1, max_size=4),

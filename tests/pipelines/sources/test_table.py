@@ -19,7 +19,6 @@ from pipelines.collect import Params, collect
 from pipelines.sources.collected import Collected
 from pipelines.sources.table import table
 from schemas.errors import QosError
-from tests.conftest import examples
 
 DATA = Path(__file__).parent / "data"
 START = datetime(2024, 3, 5, 12, tzinfo=UTC)
@@ -292,7 +291,7 @@ line = st.one_of(st.lists(value, max_size=11).map(",".join), st.text(max_size=20
 good = st.lists(value, min_size=8, max_size=8).map(lambda v: ",".join(["2024-03-05 20:00:00", *v]))
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(lines=st.lists(st.one_of(line, good), max_size=8))
 def test_rows_out_and_rows_refused_are_the_rows_in(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]

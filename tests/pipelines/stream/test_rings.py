@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.stream.rings import NEVER, Rings
-from tests.conftest import examples
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_every_row_that_is_not_dead_is_held_once_with_its_values(seed: int) -> None:
     random = np.random.default_rng(seed)
